@@ -1,0 +1,756 @@
+"""Step two: the table of indicators, at HS6, node and group level.
+
+Belongs here: putting direct, production, traced and chain figures into one long table with measure, basis,
+bounds, reason and confidence. The formulas stand in ``direct``, ``planes`` and ``chain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ketenpipe.chain.catalogue import Reference
+from ketenpipe.chain.engine import Engine
+from ketenpipe.chain.flows import by_node, flow_frame
+from ketenpipe.chain.lookthrough import Exposure
+from ketenpipe.chain.tracing import UNKNOWN, Tracing, focus_members, members_table
+from ketenpipe.chain.worldmix import WorldMix, code_mix, node_mix
+from ketenpipe.risk.definitions import INDICATORS, METHOD_VERSION
+from ketenpipe.risk.direct import EU27, direct_indicators
+from ketenpipe.risk.planes import Plane, hhi_of, node_test, plane_of, top_third_country
+from ketenpipe.risk.thresholds import Thresholds
+from ketenpipe.tables.registry import INDICATORS as INDICATOR_TABLE
+
+MAX_TIER = 2
+"""X1 and X1g look at tiers 1 and 2, TNO's depth, however deep the look-through goes."""
+
+
+@dataclass
+class World:
+    """Everything that the indicators are made of, indexed once.
+
+    Args:
+        flows: table ``baci_flows``.
+        tracing, exposure: step one.
+        mining: table ``mining_production`` or None.
+        country_risk: table ``country_risk`` (empty without governance data).
+        reference: the catalogue.
+        foci: countries and blocs.
+        thresholds: cut-offs.
+        production_vintage: vintage of the production statistics, for the provenance column.
+    """
+
+    flows: pa.Table
+    tracing: Tracing
+    exposure: Exposure
+    mining: pa.Table | None
+    country_risk: pa.Table
+    reference: Reference
+    foci: tuple[str, ...]
+    thresholds: Thresholds
+    production_vintage: str | None = None
+    years: list[int] = field(init=False)
+    statistics: pd.DataFrame | None = field(init=False)
+    risk: dict[int, dict[str, float]] = field(init=False)
+    wgi_vintage: dict[int, str] = field(init=False)
+    releases: dict[tuple[str, int], str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.years = sorted({int(y) for y in self.flows.column("year").unique().to_pylist()})
+        self.statistics = None if self.mining is None or not self.mining.num_rows else self.mining.to_pandas()
+        scored = self.country_risk.to_pandas()
+        scored = scored[scored["risk"].notna()]
+        self.risk = {
+            int(y): dict(zip(rows["country"], rows["risk"], strict=True)) for y, rows in scored.groupby("year")
+        }
+        self.wgi_vintage = {int(y): str(rows["vintage"].iloc[0]) for y, rows in scored.groupby("year")}
+        stamps = self.flows.select(["hs_revision", "year", "release"]).group_by(["hs_revision", "year", "release"])
+        self.releases = {(r["hs_revision"], r["year"]): r["release"] for r in stamps.aggregate([]).to_pylist()}
+
+    def vintage(self, revision: str | None, year: int, *kinds: str) -> str:
+        """Vintages behind a figure, e.g. ``baci HS92 V202401b; wgi 2024 edition``."""
+        parts = []
+        if "baci" in kinds and revision is not None:
+            parts.append(f"baci {revision} {self.releases.get((revision, year), 'unknown')}")
+        if "mining" in kinds and self.production_vintage:
+            parts.append(f"mining {self.production_vintage}")
+        if "wgi" in kinds and year in self.wgi_vintage:
+            parts.append(f"wgi {self.wgi_vintage[year]}")
+        return "; ".join(parts)
+
+
+ROW = [
+    "focus", "level", "code", "hs_revision", "group", "tier", "year", "indicator", "measure", "basis",
+    "value", "low", "high", "method_value", "coverage", "worst_code", "worst_value", "reason", "confidence",
+    "source_vintage",
+]  # fmt: skip
+
+
+def build_indicators(world: World, progress: Callable[[str], None] | None = None) -> pa.Table:
+    """Compute every indicator for every focus (contract ``indicators``).
+
+    Node figures are on the node's summed codes, with the worst code beside them; a group's are its product's
+    (tier 0) plus X1, X1g, X2 and hidden exposure.
+    """
+    say = progress or (lambda _: None)
+    say("direct indicators")
+    hs6 = _direct(world, level="hs6")
+    say("direct indicators of nodes")
+    nodes = _direct(world, level="node")
+    say("production")
+    hs6_made = pd.DataFrame(_production_rows_hs6(world), columns=ROW)
+    node_made = pd.DataFrame(_production_rows_nodes(world), columns=ROW)
+    say("traced supply")
+    hs6_traced = pd.DataFrame(_traced_rows_hs6(world), columns=ROW)
+    node_traced = pd.DataFrame(_traced_rows_nodes(world), columns=ROW)
+    say("chains")
+    node_rows = _concat([nodes, node_made, node_traced])
+    node_rows = _worst_codes(world, node_rows, _concat([hs6, hs6_made, hs6_traced]))
+    chain_rows = pd.DataFrame(_chain_rows(world, node_rows), columns=ROW)
+    heads = pd.DataFrame(
+        [(g.group, g.node) for g in world.reference.groups.values()], columns=["group", "head"]
+    )
+    of_groups = node_rows.merge(heads, on="group").query("code == head and tier == 0").drop(columns="head")
+    of_groups = of_groups.assign(level="group", code=of_groups["group"])
+    rows = _concat([hs6, hs6_made, hs6_traced, node_rows, of_groups, chain_rows])
+    say("persistence")
+    rows = _concat([rows, _criteria_and_persistence(world, rows)])
+    rows["unit"] = rows["indicator"].map(lambda i: INDICATORS[i].unit)
+    mass = (rows["indicator"] == "M") & (rows["measure"] == "q")
+    rows.loc[rows["indicator"] == "M", "unit"] = np.where(mass[rows["indicator"] == "M"], "t", "thousand USD")
+    rows["method_version"] = METHOD_VERSION
+    return INDICATOR_TABLE.conform(rows)
+
+
+def _concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    usable = [f for f in frames if len(f)]
+    if not usable:
+        return pd.DataFrame(columns=ROW)
+    return pd.concat([f.astype(object) for f in usable], ignore_index=True)[ROW]
+
+
+# -- direct ------------------------------------------------------------------------------------------------
+
+
+def _direct(world: World, level: str) -> pd.DataFrame:
+    reference = world.reference
+    plan = world.exposure.chain_nodes.to_pandas()
+    traded = plan[plan["status"] == "traded"]
+    frames = []
+    with Engine() as engine:
+        flows = flow_frame(engine.frame("flows", world.flows))
+        if level == "node":
+            pairs = sorted(
+                {
+                    (revision, code, node)
+                    for revision, node in zip(traded["hs_revision"], traded["node"], strict=True)
+                    for code in reference.codes(node, revision)
+                }
+            )
+            if not pairs:
+                return pd.DataFrame(columns=ROW)
+            table = pa.table({n: [p[k] for p in pairs] for k, n in enumerate(("hs_revision", "code", "node"))})
+            flows = engine.keep(by_node(flows, engine.frame("node_codes", table)))
+        union = pa.table({"country": sorted(reference.bloc_members(EU27, world.years[-1]))})
+        risk = None
+        if world.country_risk.num_rows:
+            risk = engine.frame("risk", world.country_risk.select(["country", "year", "risk"]))
+        for focus in world.foci:
+            table = members_table(reference, focus, world.years)
+            members = None if table is None else engine.frame(f"members_{focus}", table)
+            found = direct_indicators(
+                engine, flows, members, engine.frame("union_members", union), risk, focus, world.thresholds
+            )
+            found["focus"] = focus
+            frames.append(found)
+    out = pd.concat(frames, ignore_index=True)
+    out["level"] = level
+    for missing in ("low", "high", "worst_code", "worst_value"):
+        out[missing] = None
+    out["confidence"] = "high"
+    kinds = {True: ("baci", "wgi"), False: ("baci",)}
+    stamp = {
+        (r, y, g): world.vintage(r, y, *kinds[g])
+        for r in out["hs_revision"].unique()
+        for y in out["year"].unique()
+        for g in (True, False)
+    }
+    governed = out["indicator"].isin(["G2", "G3"])
+    out["source_vintage"] = [
+        stamp[key] for key in zip(out["hs_revision"], out["year"], governed, strict=True)
+    ]
+    by_mass = _mass_coverage(out)
+    out["coverage"] = out["coverage"].where(out["coverage"].notna(), by_mass)
+    if level == "hs6":
+        out["group"], out["tier"] = None, 0
+        return out[ROW]
+    placed = traded[["group", "node", "tier", "hs_revision"]].rename(columns={"node": "code"})
+    return out.merge(placed, on=["code", "hs_revision"], how="inner")[ROW]
+
+
+def _mass_coverage(rows: pd.DataFrame) -> pd.Series:
+    """Coverage of figures by mass: the share of the import value whose rows have tonnes."""
+    keys = ["focus", "hs_revision", "year", "code"]
+    without = rows[rows["indicator"] == "value_without_mass"].set_index(keys)["value"]
+    index = pd.MultiIndex.from_frame(rows[keys])
+    share = 1.0 - without.reindex(index).to_numpy(dtype=float)
+    return pd.Series(np.where(rows["measure"] == "q", share, np.nan), index=rows.index)
+
+
+# -- production ---------------------------------------------------------------------------------------------
+
+
+def _mix_rows(world: World, base: dict[str, object], mix: WorldMix | None, year: int) -> list[dict[str, object]]:
+    """C3 and, on the plane of production, G2 and G3 over *all* producers, the focus included."""
+    basis = "observed" if mix is None else mix.basis
+    common = {**base, "measure": "p", "basis": basis, "year": year}
+    stamp = world.vintage(None, year, "mining")
+    if mix is None:
+        nothing = {**common, "value": None, "reason": "no_production_data", "source_vintage": stamp}
+        return [{**nothing, "indicator": i} for i in ("C3", "G2", "G3")]
+    confidence = "medium" if mix.unlisted or mix.shares.get(UNKNOWN, 0.0) > 0 else "high"
+    concentration = hhi_of([s for c, s in mix.shares.items() if c != UNKNOWN])
+    known = {c: s for c, s in mix.shares.items() if c != UNKNOWN}
+    if UNKNOWN in mix.shares:
+        concentration = sum(s * s for s in known.values())
+    plane = plane_of(known, (), world.risk.get(year, {}))
+    why = None if plane.g2 is not None else ("no_governance_score" if world.risk else "no_governance_data")
+    note = f"material: {mix.material}"
+    governed = world.vintage(None, year, "mining", "wgi")
+    return [
+        {**common, "indicator": "C3", "value": concentration, "reason": note, "confidence": confidence, "source_vintage": stamp},
+        {
+            **common, "indicator": "G2", "value": plane.g2, "coverage": plane.coverage, "reason": why,
+            "confidence": confidence, "source_vintage": governed,
+        },
+        {
+            **common, "indicator": "G3", "value": plane.g3, "coverage": plane.coverage, "reason": why,
+            "confidence": confidence, "source_vintage": governed,
+        },
+    ]  # fmt: skip
+
+
+def _production_rows_hs6(world: World) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    held = world.tracing.tracing.select(["hs_revision", "code"]).to_pandas().drop_duplicates()
+    for revision, code in sorted(held.itertuples(index=False, name=None)):
+        if world.reference.production_link(code, revision) is None:
+            continue
+        for year in world.years:
+            mix = code_mix(world.reference, world.statistics, revision, code, year)
+            for focus in world.foci:
+                base = {"focus": focus, "level": "hs6", "code": code, "hs_revision": revision, "group": None, "tier": 0}
+                rows += _mix_rows(world, base, mix, year)
+    return rows
+
+
+def _nodes(world: World) -> pd.DataFrame:
+    plan = world.exposure.chain_nodes.to_pandas()
+    return plan[plan["status"].isin(["traded", "production"])]
+
+
+def _production_rows_nodes(world: World) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for record in _nodes(world).itertuples(index=False):
+        for year in world.years:
+            mix = mix_of_node(world, record.node, record.hs_revision, year)
+            if mix is None and not world.reference.nodes[record.node].material:
+                continue
+            for focus in world.foci:
+                base = {
+                    "focus": focus, "level": "node", "code": record.node, "hs_revision": record.hs_revision,
+                    "group": record.group, "tier": record.tier,
+                }  # fmt: skip
+                rows += _mix_rows(world, base, mix, year)
+    return rows
+
+
+def mix_of_node(world: World, node: str, revision: str, year: int) -> WorldMix | None:
+    """World mix of a node: its own statistic or list, else the one material that all its codes belong to."""
+    own = node_mix(world.reference, world.statistics, node, year)
+    if own is not None:
+        return own
+    codes = world.reference.codes(node, revision)
+    links = [world.reference.production_link(c, revision) for c in codes]
+    materials = {link.material for link in links if link is not None}
+    if codes and all(links) and len(materials) == 1:
+        return code_mix(world.reference, world.statistics, revision, codes[0], year)
+    return None
+
+
+# -- traced -------------------------------------------------------------------------------------------------
+
+
+def _traced_rows_hs6(world: World) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    mix = world.tracing.supply_mix.to_pandas()
+    keys = ["focus", "hs_revision", "code", "year"]
+    vectors = {k: g for k, g in mix.groupby(keys)}
+    traced = world.tracing.tracing.to_pandas()
+    own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
+    union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
+    for record in traced.itertuples(index=False):
+        base = {
+            "focus": record.focus, "level": "hs6", "code": record.code, "hs_revision": record.hs_revision,
+            "group": None, "tier": 0, "year": record.year, "measure": record.measure, "basis": "traced",
+        }  # fmt: skip
+        held = vectors.get((record.focus, record.hs_revision, record.code, record.year))
+        column = "share_traced" if record.measure == "q" else "share_traced_v"
+        direct_column = "share_direct_q" if record.measure == "q" else "share_direct"
+        vector: dict[str, float] = {}
+        bought: list[float] = []
+        if held is not None:
+            vector = {c: s for c, s in zip(held["country"], held[column], strict=True) if s > 0}
+            bought = [s for s in held[direct_column] if s > 0]
+        notes = []
+        if record.basis == "export_proxy":
+            notes.append("export_proxy")
+        if record.small_or_precious:
+            notes.append("small_or_precious")
+        if vector:
+            rows += _plane_rows(
+                world, base, vector, own[record.focus][record.year], union[record.year], notes,
+                record.confidence, record.imputed_share, hhi_of(bought) if record.measure == "q" else None,
+                hub_gap=record.measure == "q",
+            )  # fmt: skip
+        else:
+            why = record.reason or "no_supply"
+            stamp = world.vintage(record.hs_revision, record.year, "baci")
+            rows += [
+                {**base, "indicator": i, "value": None, "reason": why, "source_vintage": stamp}
+                for i in ("O1", "O1r", "C4b", "T", "G2", "G3")
+            ]
+    return rows
+
+
+def _plane_rows(
+    world: World,
+    base: dict[str, object],
+    vector: Mapping[str, float],
+    own: frozenset[str],
+    union: frozenset[str],
+    notes: list[str],
+    confidence: str | None,
+    imputed_share: float | None,
+    direct_hhi: float | None,
+    *,
+    hub_gap: bool,
+    benchmark: Mapping[str, float] | None = None,
+) -> list[dict[str, object]]:
+    """O1, O1r, C4b, T, G2, G3, O2 and the shares beside them of one vector.
+
+    Args:
+        benchmark: the vector that C4b reads, where it is not ``vector`` (the node's own supply upstream).
+    """
+    year = int(str(base["year"]))
+    revision = None if base["hs_revision"] is None else str(base["hs_revision"])
+    plane = plane_of(vector, own, world.risk.get(year, {}))
+    test, low, high = _tests(world.thresholds, plane)
+    note = "; ".join(notes) or None
+    stamp = world.vintage(revision, year, "baci", "mining")
+    governed = world.vintage(revision, year, "baci", "mining", "wgi")
+    common = {**base, "confidence": confidence, "source_vintage": stamp, "reason": note}
+    unscored = "no_governance_score" if world.risk else "no_governance_data"
+    with_risk = {**common, "source_vintage": governed, "coverage": plane.coverage}
+
+    def noted(value: float | None, why: str) -> str | None:
+        return note if value is not None else "; ".join([why, *notes])
+
+    rows = [
+        {**common, "indicator": "O1", "value": plane.o1, "low": plane.o1, "high": plane.o1_high},
+        {
+            **common, "indicator": "O1r", "value": plane.o1_renormalised,
+            "reason": noted(plane.o1_renormalised, "no_foreign_supply"),
+        },
+        {**with_risk, "indicator": "T", "value": test, "low": low, "high": high, "reason": noted(test, unscored)},
+        {
+            **with_risk, "indicator": "G2", "value": plane.g2, "low": _least(plane.g2, plane.g2_high),
+            "high": _most(plane.g2, plane.g2_high),
+            "reason": noted(plane.g2, unscored if plane.foreign else "no_foreign_supply"),
+        },
+        {**with_risk, "indicator": "G3", "value": plane.g3, "reason": noted(plane.g3, unscored)},
+        {**common, "indicator": "own_share", "value": sum(s for c, s in vector.items() if c in own)},
+        {**common, "indicator": "unknown_share", "value": plane.unknown},
+        {**common, "indicator": "imputed_share", "value": imputed_share},
+    ]  # fmt: skip
+    top, share, bound = top_third_country(benchmark if benchmark is not None else vector, own, union)
+    rows.append({**common, "indicator": "C4b", "value": share, "low": share, "high": min(bound, 1.0), "worst_code": top})
+    if hub_gap:
+        gap = None if direct_hhi is None or plane.o1_renormalised is None else plane.o1_renormalised - direct_hhi
+        rows.append({**common, "indicator": "O2", "value": gap, "reason": noted(gap, "no_direct_mass")})
+    return rows
+
+
+def _tests(thresholds: Thresholds, plane: Plane) -> tuple[float | None, float | None, float | None]:
+    """T of the vector as it is, its lower and its upper variant (the unknown part on the top country)."""
+    hhi, wgi = thresholds.T_hhi.flag, thresholds.T_wgi.flag
+    now = node_test(plane.o1, plane.g2, hhi, wgi)
+    raised = node_test(plane.o1_high, plane.g2_high, hhi, wgi)
+    known = [float(v) for v in (now, raised) if v is not None]
+    return (
+        None if now is None else float(now),
+        min(known) if known else None,
+        max(known) if known else None,
+    )
+
+
+def _least(a: float | None, b: float | None) -> float | None:
+    return a if b is None else b if a is None else min(a, b)
+
+
+def _most(a: float | None, b: float | None) -> float | None:
+    return a if b is None else b if a is None else max(a, b)
+
+
+def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    exposure = world.exposure.exposure.to_pandas()
+    plan = world.exposure.chain_nodes.to_pandas().set_index(["group", "node"])
+    own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
+    union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
+    grades = NodeSupply(world)
+    heads = {g.group: g.node for g in world.reference.groups.values()}
+    for (focus, group, node, year), part in exposure.groupby(["focus", "group", "node", "year"]):
+        first = part.iloc[0]
+        vector = {c: s for c, s in zip(part["country"], part["share_traced"], strict=True) if s > 0}
+        total = sum(vector.values())
+        vector = {c: s / total for c, s in vector.items()}
+        revision, tier = plan.loc[(group, node), "hs_revision"], int(first["tier"])
+        world_mix = first["basis"] == "world_production_mix"
+        notes = ["export_proxy"] if first["basis"] == "export_proxy" else []
+        if world_mix:
+            notes.append("same_for_every_country")
+        head_codes = world.reference.codes(heads[group], revision)
+        if not world_mix and grades.small_or_precious(focus, revision, head_codes, year):
+            notes.append("small_or_precious")
+        unsure = "small_or_precious" in notes or (first["imputed_share"] or 0.0) > 0.10
+        base = {
+            "focus": focus, "level": "node", "code": node, "hs_revision": revision, "group": group, "tier": tier,
+            "year": year, "measure": "p" if world_mix else "q",
+            "basis": "world_production_mix" if world_mix else "traced",
+        }  # fmt: skip
+        supply = None if world_mix else grades.own_supply(focus, revision, world.reference.codes(node, revision), year)
+        bought = grades.direct_mass(focus, revision, world.reference.codes(node, revision), year)
+        produced = _plane_rows(
+            world, base, vector, own[focus][year], union[year], notes, "low" if unsure else "high",
+            first["imputed_share"], hhi_of(bought), hub_gap=not world_mix and tier == 0, benchmark=supply,
+        )  # fmt: skip
+        if world_mix or supply is None:
+            produced = [r for r in produced if r["indicator"] != "C4b"]
+        rows += produced
+    return rows
+
+
+class NodeSupply:
+    """The focus's own traced supply and direct imports of a node's codes (not the look-through)."""
+
+    def __init__(self, world: World) -> None:
+        keys = ["focus", "hs_revision", "code", "year"]
+        mix = world.tracing.supply_mix.to_pandas()
+        self._mix = {k: g for k, g in mix.groupby(keys)}
+        traced = world.tracing.tracing.to_pandas()
+        self._traced = {k: r for k, r in traced[traced["measure"] == "q"].set_index(keys).iterrows()}
+
+    def own_supply(self, focus: str, revision: str, codes: Iterable[str], year: int) -> dict[str, float] | None:
+        """Codes' traced rows combined by the focus's consumption, where that is 0 by its supply."""
+        parts = []
+        for code in codes:
+            key = (focus, revision, code, year)
+            if key in self._mix and key in self._traced:
+                frame = self._mix[key]
+                row = {c: s for c, s in zip(frame["country"], frame["share_traced"], strict=True) if s > 0}
+                if row:
+                    parts.append((row, self._traced[key]["consumption"], self._traced[key]["supply"]))
+        if not parts:
+            return None
+        eaten = sum(p[1] for p in parts)
+        weights = [p[1] if eaten > 0 else p[2] for p in parts]
+        total = sum(weights)
+        out: dict[str, float] = {}
+        for w, (row, _, _) in zip(weights, parts, strict=True):
+            for country, share in row.items():
+                out[country] = out.get(country, 0.0) + w / total * share
+        return out
+
+    def direct_mass(self, focus: str, revision: str, codes: Iterable[str], year: int) -> list[float]:
+        """Direct imports by mass per origin, codes summed."""
+        frames = [self._mix[k] for c in codes if (k := (focus, revision, c, year)) in self._mix]
+        if not frames:
+            return []
+        summed = pd.concat(frames).groupby("country")["tonnes"].sum()
+        return [float(v) for v in summed if v > 0]
+
+    def small_or_precious(self, focus: str, revision: str, codes: Iterable[str], year: int) -> bool:
+        """Imports under 100 t in all, or a code above 1 million USD a tonne."""
+        found = [self._traced[k] for c in codes if (k := (focus, revision, c, year)) in self._traced]
+        return bool(found) and all(bool(r["small_or_precious"]) for r in found)
+
+
+# -- chains --------------------------------------------------------------------------------------------------
+
+
+def kleene_and(a: bool | None, b: bool | None) -> bool | None:
+    """And with unknowns: false wins, then unknown."""
+    if a is False or b is False:
+        return False
+    return None if a is None or b is None else True
+
+
+def kleene_or(values: Iterable[bool | None]) -> bool | None:
+    """Or with unknowns: true wins, then unknown; false over nothing."""
+    seen = list(values)
+    if any(v is True for v in seen):
+        return True
+    return None if any(v is None for v in seen) else False
+
+
+def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
+    """X1, X1g, X2, X2g and hidden exposure of every group, focus and year."""
+    rows: list[dict[str, object]] = []
+    plan = world.exposure.chain_nodes.to_pandas()
+    exposure = world.exposure.exposure.to_pandas()
+    vectors = {k: g for k, g in exposure.groupby(["focus", "group", "year"])}
+    planes = nodes[nodes["measure"].isin(["q", "p"]) & nodes["indicator"].isin(["T", "G3", "C3", "G2"])]
+    figure = {
+        (r.focus, r.group, r.code, r.year, r.indicator, r.basis): r.value for r in planes.itertuples(index=False)
+    }
+    own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
+    for (focus, group, year), part in vectors.items():
+        placed = plan[plan["group"] == group].set_index("node")
+        head = world.reference.groups[group].node
+        per_node = {n: g for n, g in part.groupby("node")}
+        if head not in per_node:
+            continue
+        base = {
+            "focus": focus, "level": "group", "code": group, "hs_revision": placed.loc[head, "hs_revision"],
+            "group": group, "tier": 0, "year": year, "measure": "q", "basis": "traced",
+            "source_vintage": world.vintage(placed.loc[head, "hs_revision"], year, "baci", "mining", "wgi"),
+        }  # fmt: skip
+        rows += _links_of_chain(world, base, per_node, placed, head, figure, own[focus][year])
+    return rows
+
+
+def _links_of_chain(
+    world: World,
+    base: dict[str, object],
+    per_node: Mapping[str, pd.DataFrame],
+    placed: pd.DataFrame,
+    head: str,
+    figure: Mapping[tuple[object, ...], float | None],
+    own: frozenset[str],
+) -> list[dict[str, object]]:
+    focus, group, year = base["focus"], base["group"], base["year"]
+    basis = {n: str(g["basis"].iloc[0]) for n, g in per_node.items()}
+    weight = {n: _float(placed.loc[n, "path_weight"]) for n in per_node}
+    tier = {n: int(placed.loc[n, "tier"]) for n in per_node}
+    specific = [n for n in per_node if basis[n] != "world_production_mix"]
+    upstream = [n for n in per_node if tier[n] >= 1]
+    notes = ["export_proxy"] if any(basis[n] == "export_proxy" for n in specific) else []
+
+    def tested(node: str) -> bool | None:
+        kind = "world_production_mix" if basis[node] == "world_production_mix" else "traced"
+        value = _float(figure.get((focus, group, node, year, "T", kind)))
+        return None if value is None else value > 0
+
+    fails = None if tested(head) is None else not tested(head)
+    rows: list[dict[str, object]] = []
+
+    # X1: a buyer-specific node upstream passes T while the product does not.
+    eligible = [
+        n for n in specific
+        if 1 <= tier[n] <= MAX_TIER and (weight[n] or 0.0) >= world.thresholds.X1_weight.at_least
+    ]  # fmt: skip
+    passing = [n for n in eligible if tested(n)]
+    x1 = kleene_and(fails, kleene_or(tested(n) for n in eligible))
+    why = list(notes)
+    if not eligible:
+        lacking = placed[(placed["status"] == "dashed") | (placed["status"] == "missing")]
+        if any(1 <= tier[n] <= MAX_TIER and weight[n] is None for n in specific):
+            why.insert(0, "path_weight_unknown")
+        elif len(lacking):
+            why.insert(0, "upstream_not_computable")
+        elif len(placed) == 1:
+            why.insert(0, "no_upstream_node")
+        else:
+            why.insert(0, "only_world_mix_upstream")
+        if why[0] in ("upstream_not_computable", "path_weight_unknown") and fails is not False:
+            x1 = None
+    named = _strongest(passing, figure, focus, group, year, weight)
+    rows.append(
+        {**base, "indicator": "X1", "value": _number(x1), "worst_code": named, "reason": "; ".join(why) or None}
+    )
+
+    # X1g: TNO's own reading, on world production, equal for every buyer.
+    concentrated: dict[str, bool | None] = {}
+    for node in upstream:
+        if tier[node] > MAX_TIER:
+            continue
+        for kind in ("observed", "producer_list"):
+            c3 = _float(figure.get((focus, group, node, year, "C3", kind)))
+            if c3 is None:
+                continue
+            g2 = _float(figure.get((focus, group, node, year, "G2", kind)))
+            concentrated[node] = node_test(c3, g2, world.thresholds.C3.flag, world.thresholds.G2.flag)
+    x1g = kleene_and(fails, kleene_or(concentrated.values()))
+    # The node that the statistic itself stands for is the better name than a later stage tied to it.
+    holders = sorted((n for n, v in concentrated.items() if v), key=lambda n: (basis[n] != "world_production_mix", -tier[n], n))
+    why = ["export_proxy"] if basis[head] == "export_proxy" else []
+    if not concentrated:
+        lacking = placed["status"].isin(["missing", "dashed", "cut_off"]).any()
+        why.insert(0, "no_production_data" if upstream or lacking else "no_upstream_node")
+        if why[0] == "no_production_data" and fails is not False:
+            x1g = None
+    rows.append(
+        {
+            **base, "indicator": "X1g", "basis": "world_production_mix", "measure": "p", "value": _number(x1g),
+            "worst_code": holders[0] if holders else None, "reason": "; ".join(why) or None,
+        }
+    )  # fmt: skip
+
+    for name, members, kind in (("X2", specific, "traced"), ("X2g", [n for n in per_node if n not in specific], "world_production_mix")):
+        links = {
+            n: w * g3 / 10.0
+            for n in members
+            if (w := weight[n]) is not None
+            and (g3 := _float(figure.get((focus, group, n, year, "G3", kind)))) is not None
+        }
+        if not members:
+            continue
+        worst = min(links, key=lambda n: (-links[n], n)) if links else None
+        rows.append(
+            {
+                **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
+                "value": links[worst] if worst else None, "worst_code": worst,
+                "reason": "; ".join([*( ["path: " + str(placed.loc[worst, "path"])] if worst else ["no_governance_score"]), *notes]),
+            }
+        )  # fmt: skip
+
+    start = _vector(per_node[head])
+    for name, members, kind in (
+        ("hidden_exposure", [n for n in specific if tier[n] >= 1], "traced"),
+        ("hidden_exposure_global", [n for n in upstream if n not in specific], "world_production_mix"),
+    ):
+        best: tuple[float, str, str] | None = None
+        for node in sorted(members):
+            for country, share in _vector(per_node[node]).items():
+                if country in own or country == UNKNOWN:
+                    continue
+                gap = share - start.get(country, 0.0)
+                if best is None or gap > best[0]:
+                    best = (gap, node, country)
+        if best is not None:
+            rows.append(
+                {
+                    **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
+                    "value": best[0], "worst_code": best[1],
+                    "reason": "; ".join([f"country: {best[2]}", f"path: {placed.loc[best[1], 'path']}", *notes]),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def _vector(part: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(part["country"], part["share_traced"], strict=True))
+
+
+def _strongest(
+    nodes: list[str], figure: Mapping[tuple[object, ...], float | None], focus: object, group: object, year: object,
+    weight: Mapping[str, float | None],
+) -> str | None:  # fmt: skip
+    """Of the passing nodes the one with the largest weakest-link value."""
+    if not nodes:
+        return None
+    return min(nodes, key=lambda n: (-(weight[n] or 0.0) * (_float(figure.get((focus, group, n, year, "G3", "traced"))) or 0.0), n))
+
+
+def _number(value: bool | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _float(value: object) -> float | None:
+    if value is None or value is pd.NA:
+        return None
+    number = float(str(value))
+    return None if number != number else number
+
+
+# -- worst codes, persistence -------------------------------------------------------------------------------
+
+WORSE_HIGH = ("C1", "C2", "C3", "C4a", "C5", "S1", "S1b")
+
+
+def _worst_codes(world: World, nodes: pd.DataFrame, hs6: pd.DataFrame) -> pd.DataFrame:
+    """For nodes of several codes: the code with the worst value beside the ratio on the summed flows."""
+    pairs = [
+        (node, revision, code)
+        for node in world.reference.nodes
+        for revision in world.tracing.tracing.column("hs_revision").unique().to_pylist()
+        if len(world.reference.codes(node, revision)) > 1
+        for code in world.reference.codes(node, revision)
+    ]
+    if not pairs or not len(nodes):
+        return nodes
+    inside = pd.DataFrame(pairs, columns=["node", "hs_revision", "code"])
+    candidates = hs6[hs6["indicator"].isin(WORSE_HIGH) & hs6["value"].notna()].merge(inside, on=["code", "hs_revision"])
+    keys = ["focus", "node", "hs_revision", "year", "indicator", "measure", "basis"]
+    candidates["value"] = candidates["value"].astype(float)
+    worst = candidates.sort_values(["value", "code"], ascending=[False, True]).drop_duplicates(keys)
+    worst = worst[[*keys, "code", "value"]].rename(
+        columns={"node": "code", "code": "found_code", "value": "found_value"}
+    )
+    merged = nodes.merge(worst, on=["focus", "code", "hs_revision", "year", "indicator", "measure", "basis"], how="left")
+    merged["worst_code"] = merged["worst_code"].where(merged["worst_code"].notna(), merged["found_code"])
+    merged["worst_value"] = merged["worst_value"].where(merged["worst_value"].notna(), merged["found_value"])
+    return merged[ROW]
+
+
+def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
+    """geodep_criteria per year and P1 over three, at every level (METHOD 2, P1).
+
+    A year without data or imports is unknown; the count is null with ``window_incomplete`` if any of the three
+    is unknown, its bounds say what is known.
+    """
+    keys = ["focus", "level", "code", "hs_revision", "group", "tier"]
+    needed = rows[(rows["measure"] == "v") & rows["indicator"].isin(["C1", "C2", "S1", "M"])].copy()
+    if not len(needed):
+        return pd.DataFrame(columns=ROW)
+    needed["figure"] = needed["method_value"].where(needed["indicator"] == "S1", needed["value"]).astype(float)
+    needed[keys] = needed[keys].astype(object).where(needed[keys].notna(), "")
+    wide = needed.pivot_table(index=[*keys, "year"], columns="indicator", values="figure", aggfunc="first", dropna=False)
+    wide = wide.reindex(columns=["C1", "C2", "S1", "M"]).dropna(how="all")
+    limits = world.thresholds
+    out: list[dict[str, object]] = []
+    per_item: dict[tuple[object, ...], dict[int, bool | None]] = {}
+    for index, row in wide.iterrows():
+        *item, year = index
+        tests = [
+            None if not row[i] == row[i] else bool(row[i] > limit.flag)
+            for i, limit in (("C1", limits.C1), ("C2", limits.C2), ("S1", limits.S1))
+        ]
+        holds = None if not row["M"] > 0 else kleene_and(kleene_and(tests[0], tests[1]), tests[2])
+        per_item.setdefault(tuple(item), {})[int(year)] = holds
+    for item, by_year in per_item.items():
+        base = dict(zip(keys, (v if v != "" else None for v in item), strict=True))
+        base |= {"measure": "v", "basis": "imports", "confidence": "high"}
+        for year, holds in by_year.items():
+            stamp = world.vintage(base["hs_revision"], year, "baci")
+            out.append(
+                {
+                    **base, "year": year, "indicator": "geodep_criteria", "value": _number(holds),
+                    "reason": None if holds is not None else "no_imports", "source_vintage": stamp,
+                }
+            )  # fmt: skip
+            window = [by_year.get(y) for y in range(year - limits.P1.window + 1, year + 1)]
+            sure, unsure = sum(v is True for v in window), sum(v is None for v in window)
+            out.append(
+                {
+                    **base, "year": year, "indicator": "P1", "value": float(sure) if not unsure else None,
+                    "low": float(sure), "high": float(sure + unsure),
+                    "reason": "window_incomplete" if unsure else None, "source_vintage": stamp,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(out, columns=ROW)

@@ -1,0 +1,107 @@
+"""Thresholds: configuration with its source beside it (``data/reference/thresholds.toml``)."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ketenpipe.errors import InputRefused
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    source: str = Field(min_length=1)
+
+
+class Limit(_Part):
+    """One cut-off. ``below``: flagged when the value lies below instead of above."""
+
+    flag: float
+    below: bool = False
+
+
+class Bands(Limit):
+    """C1: the flag of GeoDep and CDI1, and the bands of CBS."""
+
+    moderate: float
+    high: float
+
+
+class Sentinel(Limit):
+    """S1: the sentinel stands in ``method_value`` where there are imports and no exports."""
+
+    sentinel: float
+
+
+class AtLeast(_Part):
+    """A figure that must be reached (``>=``)."""
+
+    at_least: float
+
+
+class Window(_Part):
+    """P1: at least so many of the last ``window`` years."""
+
+    at_least: int
+    window: int
+
+
+class Alert(_Part):
+    """P2: churn above which an alert is raised."""
+
+    alert: float
+
+
+class Robustness(_Part):
+    """How a flag is tried under alternatives."""
+
+    threshold_shift: float = Field(gt=0, lt=1)
+    robust_from: float = Field(ge=0, le=1)
+
+
+class Thresholds(BaseModel):
+    """Every threshold of METHOD 2, typed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    C1: Bands
+    C2: Limit
+    C3: Limit
+    C4: Limit
+    C5: Limit
+    S1: Sentinel
+    S1b: Limit
+    S2: Limit
+    G2: Limit
+    O1: Limit
+    T_hhi: Limit
+    T_wgi: Limit
+    X1_weight: AtLeast
+    P1: Window
+    P2: Alert
+    robustness: Robustness
+
+
+def load_thresholds(*directories: Path) -> Thresholds:
+    """Read ``thresholds.toml`` from the last directory that holds one.
+
+    Raises:
+        InputRefused: no file, not TOML, a threshold missing, unknown or not a number.
+    """
+    paths = [d / "thresholds.toml" for d in directories if (d / "thresholds.toml").exists()]
+    if not paths:
+        raise InputRefused("thresholds.toml is missing", path=directories[-1] if directories else None)
+    path = paths[-1]
+    try:
+        with path.open("rb") as stream:
+            return Thresholds(**tomllib.load(stream))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputRefused(f"is not readable TOML ({error})", path=path) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"])
+        raise InputRefused(
+            f"threshold {place}: {first['msg'].lower()}", path=path, todo="compare it with data/reference/thresholds.toml"
+        ) from error

@@ -1,0 +1,558 @@
+"""The one registry of table contracts: from here come schemas, checks, the data dictionary, the UI's columns.
+
+Belongs here: every table that is written to disk. Does not belong here: how any of them is computed.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from ketenpipe.tables.contract import Column, Table
+
+STRING, INT, YEAR, FLOAT, BOOL = pa.string(), pa.int64(), pa.int32(), pa.float64(), pa.bool_()
+MONEY = pa.decimal128(18, 3)
+
+LEVELS = ("hs6", "node", "group", "industry", "set")
+MEASURES = ("v", "q", "p", "none")
+BASES = (
+    "imports",
+    "exports",
+    "traced",
+    "observed",
+    "producer_list",
+    "export_proxy",
+    "world_production_mix",
+    "synthetic",
+    "icio",
+    "reconciled_comtrade",
+    "icio_proportional",
+)
+EVIDENCE = ("expert_bom", "literature", "textbook", "icio_proportional", "assumed")
+CONFIDENCE = ("high", "medium", "low")
+METHODS = (
+    "geodep",
+    "swd2021",
+    "cbs",
+    "crma65",
+    "tno",
+    "node_test",
+    "indirect_specific",
+    "indirect_global",
+)
+STAGES = ("extraction", "processing", "component", "assembly", "end_product")
+REVIEW_STATES = ("awaiting_sign_off", "signed", "rejected", "reopened")
+DECISIONS = ("approve", "reject", "revise")
+CHANGE_KINDS = ("new_data", "revised_data", "method", "catalogue", "parameters", "review")
+
+_focus = Column("focus", STRING, "country (ISO3) or bloc (EU27, EU) whose dependency is meant", nullable=False)
+_year = Column("year", YEAR, "calendar year of the data", nullable=False)
+_revision = Column("hs_revision", STRING, "HS revision that the codes belong to, e.g. HS92")
+_code = Column("code", STRING, "HS6 code, node, group, industry or method, as the level says")
+_confidence = Column("confidence", STRING, "how far the figure carries: high, medium, low", allowed=CONFIDENCE)
+_reason = Column("reason", STRING, "why a figure is missing, or what to know about it; null if nothing")
+
+BACI_FLOWS = Table(
+    "baci_flows",
+    "sources",
+    "One bilateral flow of one product in one year, as reconciled by BACI",
+    (
+        Column("hs_revision", STRING, "HS revision of the release", nullable=False),
+        _year,
+        Column("code", STRING, "HS6 code, six characters", nullable=False),
+        Column("exporter", STRING, "exporting country, ISO3 (TWN for BACI 490)", nullable=False),
+        Column("importer", STRING, "importing country, ISO3", nullable=False),
+        Column("value_kusd", MONEY, "value of the flow", unit="thousand USD", nullable=False, source="CEPII BACI v"),
+        Column("tonnes", FLOAT, "quantity; null where BACI has none", unit="t", minimum=0, source="CEPII BACI q"),
+        Column("release", STRING, "BACI release", nullable=False),
+    ),
+    ("hs_revision", "year", "code", "importer", "exporter"),
+    partitioned=True,
+)
+GOVERNANCE = Table(
+    "governance",
+    "sources",
+    "One governance estimate of one country, year and dimension",
+    (
+        Column("country", STRING, "ISO3", nullable=False),
+        _year,
+        Column("dimension", STRING, "WGI dimension", nullable=False, allowed=("VA", "PV", "GE", "RQ", "RL", "CC")),
+        Column("estimate", FLOAT, "WGI estimate, about -2.5 to 2.5, higher is better", unit="WGI points"),
+        Column("vintage", STRING, "edition whose method made the estimate", nullable=False),
+    ),
+    ("country", "year", "dimension"),
+)
+MINING_PRODUCTION = Table(
+    "mining_production",
+    "sources",
+    "Production of one material in one country and year",
+    (
+        Column("material", STRING, "commodity as the statistic names it", nullable=False),
+        Column("country", STRING, "ISO3; total rows are not countries and not here", nullable=False),
+        _year,
+        Column("quantity", FLOAT, "production; null where the country is listed without a figure", minimum=0),
+        Column("unit", STRING, "unit as published", nullable=False),
+        Column("tonnes", FLOAT, "the quantity in tonnes; null if the unit is no mass", unit="t", minimum=0),
+        Column("vintage", STRING, "edition of the statistic", nullable=False),
+    ),
+    ("material", "country", "year"),
+)
+INPUT_FILES = Table(
+    "input_files",
+    "sources",
+    "One input file as read",
+    (
+        Column("source", STRING, "baci, wgi, mining, icio, concordance, comtrade, reference", nullable=False),
+        Column("file", STRING, "path below the sources folder (an entry of a zip after '!')", nullable=False),
+        Column("vintage", STRING, "release or edition; several joined by '; '"),
+        Column("from_year", YEAR, "first year held"),
+        Column("to_year", YEAR, "last year held"),
+        Column("sha256", STRING, "hash of the file's bytes"),
+        Column("bytes", INT, "size", unit="bytes"),
+        Column("licence", STRING, "licence as the source states it"),
+        Column("producer", STRING, "who made the data"),
+        Column("citation", STRING, "how to cite it"),
+        Column("url", STRING, "where it is published"),
+        Column("rows_read", INT, "rows taken", unit="rows"),
+        Column("rows_refused", INT, "rows left out, with the reason", unit="rows"),
+        Column("reason", STRING, "why rows or the whole file were left out"),
+    ),
+    ("source", "file"),
+)
+CHAIN_NODES = Table(
+    "chain_nodes",
+    "chain",
+    "One node of one product group's chain, as used",
+    (
+        Column("group", STRING, "product group", nullable=False),
+        Column("node", STRING, "node of the catalogue", nullable=False),
+        Column("tier", INT, "distance from the group's product in computed steps; null for a dashed or cut-off node"),
+        Column("stage", STRING, "stage of the chain", nullable=False, allowed=STAGES),
+        Column("hs_revision", STRING, "HS revision used for the group; null if it cannot be computed"),
+        Column("codes", STRING, "HS6 codes of the node in that revision, space-separated"),
+        Column("codes_in_sources", STRING, "those of them that the sources hold"),
+        Column("material", STRING, "production statistic tied to the node"),
+        Column(
+            "status",
+            STRING,
+            "traded: computed from flows; production: world production mix; dashed: passes its users' mix through; "
+            "cut_off: deeper than the look-through goes; missing: cannot be computed",
+            nullable=False,
+            allowed=("traded", "production", "dashed", "cut_off", "missing"),
+        ),
+        Column("path_weight", FLOAT, "largest product of intensities on a path; null where one is empty", minimum=0, maximum=1),
+        Column("path", STRING, "that path, from the product to the node"),
+        Column("evidence", STRING, "weakest evidence on the path", allowed=EVIDENCE),
+        Column("confidence", STRING, "lowest confidence on the path", allowed=CONFIDENCE),
+        Column("shared_code_note", STRING, "what the statistic cannot split"),
+        Column("amendments", STRING, "experts' corrections that apply; null if none"),
+    ),
+    ("group", "node"),
+    released=True,
+)
+CHAIN_EDGES = Table(
+    "chain_edges",
+    "chain",
+    "One edge of one product group's chain: the input goes into the user",
+    (
+        Column("group", STRING, "product group", nullable=False),
+        Column("user", STRING, "node that uses the input", nullable=False),
+        Column("input", STRING, "node that goes into the user", nullable=False),
+        Column("intensity", FLOAT, "cost or mass share of the input", unit="share", minimum=0, maximum=1),
+        Column("essential", BOOL, "whether the user cannot be made without it", nullable=False),
+        Column("evidence", STRING, "class of evidence", nullable=False, allowed=EVIDENCE),
+        Column("confidence", STRING, "confidence in the edge", nullable=False, allowed=CONFIDENCE),
+        Column("citation", STRING, "where it is stated", nullable=False),
+        Column("citation_status", STRING, "read: the text was opened; recalled: it was not", allowed=("read", "recalled")),
+        Column("amendments", STRING, "experts' corrections that apply; null if none"),
+    ),
+    ("group", "user", "input"),
+    released=True,
+)
+PRODUCTION = Table(
+    "production",
+    "chain",
+    "Production of one product in one country and year as used by the tracing",
+    (
+        _revision,
+        Column("code", STRING, "HS6 code", nullable=False),
+        _year,
+        Column("measure", STRING, "v or q", nullable=False, allowed=("v", "q")),
+        Column("country", STRING, "ISO3", nullable=False),
+        Column("basis", STRING, "observed, producer_list or export_proxy", nullable=False, allowed=BASES),
+        Column("production", FLOAT, "production as used, raised to balance where exports exceed supply", minimum=0),
+        Column("unknown_origin", FLOAT, "what a non-producer exports beyond its imports", minimum=0),
+        Column("imputed", FLOAT, "part of the production that is imputed", unit="share", minimum=0, maximum=1),
+        Column("supply", FLOAT, "production + unknown origin + imports", minimum=0),
+        Column("exports", FLOAT, "exports", minimum=0),
+    ),
+    ("hs_revision", "code", "year", "measure", "country"),
+)
+ORIGIN_MIX = Table(
+    "origin_mix",
+    "chain",
+    "Share of one country's supply of one product that was made in another (rows of the supply-mix matrix O)",
+    (
+        _revision,
+        Column("code", STRING, "HS6 code", nullable=False),
+        _year,
+        Column("country", STRING, "whose supply", nullable=False),
+        Column("origin", STRING, "where it was made; UNK if unknown", nullable=False),
+        Column("share", FLOAT, "share of the supply, in tonnes", unit="share", nullable=False, minimum=0, maximum=1),
+    ),
+    ("hs_revision", "code", "year", "country", "origin"),
+)
+TRACING = Table(
+    "tracing",
+    "chain",
+    "How one focus's supply of one product was traced",
+    (
+        _focus,
+        _revision,
+        Column("code", STRING, "HS6 code", nullable=False),
+        _year,
+        Column("measure", STRING, "v or q", nullable=False, allowed=("v", "q")),
+        Column("basis", STRING, "basis of the production", allowed=BASES),
+        Column("supply", FLOAT, "supply of the focus (t or thousand USD)", minimum=0),
+        Column("consumption", FLOAT, "supply minus exports, never below 0", minimum=0),
+        Column("own_share", FLOAT, "share of the supply made in the focus itself", unit="share", minimum=0, maximum=1),
+        Column("unknown_share", FLOAT, "share of unknown origin", unit="share", minimum=0, maximum=1),
+        Column("imputed_share", FLOAT, "share that rests on imputed production", unit="share", minimum=0, maximum=1),
+        Column("dropped_member_share", FLOAT, "share of a bloc's supply held by members with weight 0", minimum=0, maximum=1),
+        Column("value_without_mass", FLOAT, "share of the imports' value that has no tonnes", minimum=0, maximum=1),
+        Column("median_unit_value", FLOAT, "median of all flows of the code", unit="thousand USD/t", minimum=0),
+        Column("row_residual", FLOAT, "largest |sum of a tracing row - supply| relative to the supply", minimum=0),
+        Column("small_or_precious", BOOL, "under 100 t or above 1 million USD a tonne: nothing is cleared"),
+        _confidence,
+        _reason,
+    ),
+    ("focus", "hs_revision", "code", "year", "measure"),
+)
+SUPPLY_MIX = Table(
+    "supply_mix",
+    "chain",
+    "Who supplies what to the focus, directly and traced to where it was made",
+    (
+        _focus,
+        Column("code", STRING, "HS6 code", nullable=False),
+        _revision,
+        _year,
+        Column("country", STRING, "supplier (direct) and maker (traced); UNK for unknown origin", nullable=False),
+        Column("rank", INT, "rank by import value; null for a maker without direct imports", minimum=1),
+        Column("value_kusd", FLOAT, "direct imports", unit="thousand USD", minimum=0, source="CEPII BACI"),
+        Column("tonnes", FLOAT, "direct imports; flows without a quantity left out", unit="t", minimum=0, source="CEPII BACI"),
+        Column("share_direct", FLOAT, "share of the import value", unit="share", minimum=0, maximum=1),
+        Column("share_direct_q", FLOAT, "share of the import mass", unit="share", minimum=0, maximum=1),
+        Column("share_traced", FLOAT, "share of the supply, by mass, own production included", unit="share", minimum=0, maximum=1),
+        Column("share_traced_v", FLOAT, "the same by value", unit="share", minimum=0, maximum=1),
+    ),
+    ("focus", "hs_revision", "code", "year", "country"),
+    released=True,
+)
+EXPOSURE = Table(
+    "exposure",
+    "chain",
+    "Where one node of a group's chain comes from, seen from the focus",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        Column("node", STRING, "node of the chain", nullable=False),
+        Column("tier", INT, "0 for the product itself, 1 and 2 upstream", nullable=False, minimum=0),
+        _year,
+        Column("hs_revision", STRING, "HS revision used for the group", nullable=False),
+        Column("country", STRING, "country of origin; UNK if unknown", nullable=False),
+        Column("share_direct", FLOAT, "share of the focus's own imports of the node's codes, by value", minimum=0, maximum=1),
+        Column("share_traced", FLOAT, "share after tracing and look-through, by mass", minimum=0, maximum=1),
+        Column("low", FLOAT, "lowest share that the unknown part allows", minimum=0, maximum=1),
+        Column("high", FLOAT, "highest share that the unknown part allows", minimum=0, maximum=1),
+        Column("path_weight", FLOAT, "largest path weight to the node; null where an intensity is empty", minimum=0, maximum=1),
+        Column("basis", STRING, "basis of the node's production", nullable=False, allowed=BASES),
+        Column("imputed_share", FLOAT, "share that rests on imputed production at this node", minimum=0, maximum=1),
+        Column("evidence", STRING, "weakest evidence on the path; null at tier 0", allowed=EVIDENCE),
+        Column("same_for_every_country", BOOL, "true where the world production mix stands for every buyer", nullable=False),
+    ),
+    ("focus", "group", "node", "year", "country"),
+    released=True,
+)
+INDUSTRY_EXPOSURE = Table(
+    "industry_exposure",
+    "chain",
+    "How far an industry of the focus leans on one country, at face value and through all tiers",
+    (
+        _focus,
+        Column("industry", STRING, "industry of the input-output table", nullable=False),
+        Column("country", STRING, "supplying (or buying) country or region of the table", nullable=False),
+        _year,
+        Column("face_value", FLOAT, "FV: share of direct inputs", unit="share", minimum=0, maximum=1),
+        Column("look_through", FLOAT, "FIR: share of all direct and indirect inputs (L-I)", unit="share", minimum=0, maximum=1),
+        Column("market_side", FLOAT, "FMR: share of all direct and indirect sales (Ghosh)", unit="share", minimum=0, maximum=1),
+        Column("face_value_foreign", FLOAT, "FV among foreign origins only", unit="share", minimum=0, maximum=1),
+        Column("look_through_foreign", FLOAT, "FIR among foreign origins only", unit="share", minimum=0, maximum=1),
+        Column("hidden_ratio", FLOAT, "FIR/FV, both among foreign origins; null where FIR < 0.01 or FV = 0", minimum=0),
+        Column("basis", STRING, "icio, or synthetic where the table is no real economy", nullable=False, allowed=BASES),
+        _reason,
+    ),
+    ("focus", "industry", "country", "year"),
+    released=True,
+)
+INDUSTRY_TIERS = Table(
+    "industry_tiers",
+    "chain",
+    "Share of an industry's foreign look-through that arises at each tier; the tail is tier -1",
+    (
+        _focus,
+        Column("industry", STRING, "industry of the input-output table", nullable=False),
+        Column("country", STRING, "supplying country or region of the table", nullable=False),
+        _year,
+        Column("tier", INT, "1 = direct inputs, 2 = inputs of inputs, ...; -1 = all deeper tiers", nullable=False),
+        Column("share", FLOAT, "share of the look-through of that country", unit="share", minimum=0, maximum=1),
+        Column("basis", STRING, "icio or synthetic", nullable=False, allowed=BASES),
+    ),
+    ("focus", "industry", "country", "year", "tier"),
+    released=True,
+)
+COUNTRY_RISK = Table(
+    "country_risk",
+    "risk",
+    "G1: governance risk of one country and year",
+    (
+        Column("country", STRING, "ISO3", nullable=False),
+        _year,
+        Column("estimate", FLOAT, "WGI estimate used", unit="WGI points"),
+        Column("risk", FLOAT, "clip((2.5 - estimate)/5, 0, 1)", unit="index 0-1", minimum=0, maximum=1, source="World Bank WGI"),
+        Column("dimension", STRING, "WGI dimension used: mean6, or one of VA PV GE RQ RL CC", nullable=False),
+        Column("vintage", STRING, "WGI edition", nullable=False),
+    ),
+    ("country", "year"),
+    released=True,
+)
+INDICATORS = Table(
+    "indicators",
+    "risk",
+    "One figure: an indicator of METHOD 2 for one focus, product, node or group, and year",
+    (
+        _focus,
+        Column("level", STRING, "what the code names", nullable=False, allowed=LEVELS),
+        _code,
+        _revision,
+        Column("group", STRING, "product group; null for the direct view of an HS6 code"),
+        Column("tier", INT, "tier in the group; 0 for the direct view of an HS6 code"),
+        _year,
+        Column("indicator", STRING, "id of the indicator, see the labels table", nullable=False),
+        Column("measure", STRING, "v value, q mass, p production, none", nullable=False, allowed=MEASURES),
+        Column("basis", STRING, "what the figure rests on", nullable=False, allowed=BASES),
+        Column("value", FLOAT, "the figure; null means unknown, and the reason says why"),
+        Column("unit", STRING, "unit of the figure", nullable=False),
+        Column("low", FLOAT, "lowest value that the unknown part allows"),
+        Column("high", FLOAT, "highest value that the unknown part allows"),
+        Column("method_value", FLOAT, "the value as the published method would have it, sentinels included"),
+        Column("coverage", FLOAT, "share of the mix that has the data the figure needs", unit="share", minimum=0, maximum=1),
+        Column("worst_code", STRING, "for a node of several codes: the code with the worst value"),
+        Column("worst_value", FLOAT, "and its value"),
+        _reason,
+        _confidence,
+        Column("source_vintage", STRING, "vintages of the sources that the figure rests on"),
+        Column("method_version", STRING, "version of the method", nullable=False),
+    ),
+    ("focus", "level", "code", "hs_revision", "group", "tier", "year", "indicator", "measure", "basis"),
+    released=True,
+)
+FLAGS = Table(
+    "flags",
+    "risk",
+    "One verdict of one named method",
+    (
+        _focus,
+        Column("level", STRING, "what the code names", nullable=False, allowed=LEVELS),
+        _code,
+        _revision,
+        Column("group", STRING, "product group; null for the direct view of an HS6 code"),
+        Column("tier", INT, "tier in the group; 0 for the direct view of an HS6 code"),
+        _year,
+        Column("method", STRING, "named method", nullable=False, allowed=METHODS),
+        Column("flagged", BOOL, "the verdict; null: cannot be told, and the reason says why"),
+        Column("indicated", BOOL, "what the figures suggest where the verdict cannot be told (export proxy)"),
+        Column("band", STRING, "for banded methods: low, moderate or high", allowed=("low", "moderate", "high")),
+        Column("agreement", FLOAT, "share of the alternatives that give the same verdict", unit="share", minimum=0, maximum=1),
+        Column("alternatives", INT, "number of alternatives tried", minimum=0),
+        Column("flips_on", STRING, "the alternatives under which the verdict turns"),
+        Column("below_minimum", BOOL, "imports below the minimum value: the flag does not count"),
+        _reason,
+        Column("method_version", STRING, "version of the method", nullable=False),
+    ),
+    ("focus", "level", "code", "hs_revision", "group", "tier", "year", "method"),
+    released=True,
+)
+CRMA_MONITOR = Table(
+    "crma_monitor",
+    "observatory",
+    "CRMA benchmark of one material at one stage: the top third country against 65 %",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        Column("material", STRING, "node of the catalogue", nullable=False),
+        Column("stage", STRING, "stage of the chain", nullable=False, allowed=STAGES),
+        _year,
+        Column("top_country", STRING, "largest third country of the share that decides"),
+        Column("share_imports", FLOAT, "its share of all imports (C4a)", unit="share", minimum=0, maximum=1),
+        Column("top_country_traced", STRING, "largest third country of the traced supply"),
+        Column("share_traced", FLOAT, "its share of the traced supply (C4b)", unit="share", minimum=0, maximum=1),
+        Column("threshold", FLOAT, "benchmark of the regulation", unit="share", nullable=False),
+        Column("exceeds", BOOL, "strictly above the benchmark; null: cannot be told"),
+        Column("decided_on", STRING, "traced where production is observed, else imports (proxy)", allowed=("traced", "imports")),
+        _confidence,
+        _reason,
+    ),
+    ("focus", "group", "material", "year"),
+    released=True,
+)
+DOSSIERS = Table(
+    "dossiers",
+    "review",
+    "The evidence of one group, as the expert signs it",
+    (
+        Column("group", STRING, "product group", nullable=False),
+        Column("evidence_hash", STRING, "SHA-256 of the canonical evidence", nullable=False),
+        Column("evidence", STRING, "the evidence as canonical JSON text", nullable=False),
+    ),
+    ("group",),
+)
+REGISTER = Table(
+    "register",
+    "observatory",
+    "The verdict on one product group for one focus",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        Column("year", YEAR, "year of the verdict; null if the group cannot be computed"),
+        Column("direct_flag", BOOL, "direct dependency; null: cannot be told"),
+        Column("indirect_specific", BOOL, "X1; null: cannot be told"),
+        Column("indirect_global", BOOL, "X1g, equal for every buyer; null: cannot be told"),
+        Column("indication", STRING, "what the figures suggest where a flag cannot be told"),
+        Column("verdict", STRING, "the verdict in words", nullable=False),
+        Column("verdict_nl", STRING, "the verdict in Dutch", nullable=False),
+        Column("hhi", FLOAT, "foreign concentration of the traced supply of the product itself (O1)", unit="index 0-1", minimum=0, maximum=1),
+        Column("wgi", FLOAT, "governance risk of that foreign supply (G2)", unit="index 0-1", minimum=0, maximum=1),
+        Column("weakest_node", STRING, "node that the verdict rests on, else the one with the largest weakest-link value"),
+        Column("weakest_country", STRING, "its largest foreign origin"),
+        Column("weakest_path", STRING, "path from the product to that node"),
+        Column("robust", BOOL, "whether the verdict survives the alternatives; null where nothing can be told"),
+        Column("robust_reason", STRING, "what turns it"),
+        Column("data_grade", STRING, "A (best) to E", allowed=("A", "B", "C", "D", "E")),
+        Column("data_grade_reason", STRING, "why not A"),
+        Column("priority", INT, "rank for the experts' attention, 1 first; ties share a rank", minimum=1),
+        Column("priority_score", FLOAT, "public interest x economic weight x risk", unit="index 0-1", minimum=0, maximum=1),
+        Column("priority_reason", STRING, "what the rank is made of"),
+        Column("imports_kusd", FLOAT, "imports of the product (bloc: from outside)", unit="thousand USD", minimum=0),
+        Column("review_status", STRING, "state of the dossier", nullable=False, allowed=REVIEW_STATES),
+        Column("provisional", BOOL, "true until an expert has signed this very evidence", nullable=False),
+        Column("evidence_hash", STRING, "hash of the evidence", nullable=False),
+        Column("signed_role", STRING, "role of the expert who signed"),
+        Column("signed_on", STRING, "date of the signature, ISO 8601"),
+    ),
+    ("focus", "group"),
+    released=True,
+)
+REVIEW_DECISIONS = Table(
+    "review_decisions",
+    "review",
+    "One decision of an expert; names stay in the home's review folder",
+    (
+        Column("sequence", INT, "running number in the ledger", nullable=False, minimum=1),
+        Column("group", STRING, "product group", nullable=False),
+        Column("decision", STRING, "approve, reject or revise", nullable=False, allowed=DECISIONS),
+        Column("evidence_hash", STRING, "the evidence that was judged", nullable=False),
+        Column("release", STRING, "release in which the evidence was read"),
+        Column("role", STRING, "role of the expert", nullable=False),
+        Column("date", STRING, "date of the decision, ISO 8601", nullable=False),
+        Column("rationale", STRING, "the reason, where the expert made it public"),
+    ),
+    ("sequence",),
+    released=True,
+)
+CHANGES = Table(
+    "changes",
+    "observatory",
+    "What differs from the previous release",
+    (
+        _focus,
+        Column("level", STRING, "what the code names", nullable=False, allowed=LEVELS),
+        _code,
+        Column("year", YEAR, "calendar year of the data"),
+        Column("what", STRING, "the indicator, method or column that changed", nullable=False),
+        Column("before", STRING, "what the previous release said; null if it did not say"),
+        Column("after", STRING, "what this one says; null if it does not say"),
+        Column("kind", STRING, "why it changed", nullable=False, allowed=CHANGE_KINDS),
+    ),
+    (),
+    released=True,
+)
+LABELS = Table(
+    "labels",
+    "observatory",
+    "Names and meanings of every code that the release uses",
+    (
+        Column("kind", STRING, "what is named", nullable=False, allowed=("country", "product", "node", "group", "indicator", "method", "industry")),
+        Column("code", STRING, "the code", nullable=False),
+        _revision,
+        Column("name_en", STRING, "name in English", nullable=False),
+        Column("name_nl", STRING, "name in Dutch; null where none is known"),
+        Column("unit", STRING, "unit, for indicators"),
+        Column("formula", STRING, "formula, for indicators and methods"),
+        Column("threshold", STRING, "threshold, for indicators and methods"),
+        Column("source", STRING, "where name, formula or threshold come from"),
+    ),
+    ("kind", "code", "hs_revision"),
+    released=True,
+)
+SOURCES = Table(
+    "sources",
+    "observatory",
+    "Every input file of the release",
+    INPUT_FILES.columns,
+    ("source", "file"),
+    released=True,
+)
+
+TABLES: dict[str, Table] = {
+    t.name: t
+    for t in (
+        BACI_FLOWS,
+        GOVERNANCE,
+        MINING_PRODUCTION,
+        INPUT_FILES,
+        CHAIN_NODES,
+        CHAIN_EDGES,
+        PRODUCTION,
+        ORIGIN_MIX,
+        TRACING,
+        SUPPLY_MIX,
+        EXPOSURE,
+        INDUSTRY_EXPOSURE,
+        INDUSTRY_TIERS,
+        COUNTRY_RISK,
+        INDICATORS,
+        FLAGS,
+        DOSSIERS,
+        REVIEW_DECISIONS,
+        REGISTER,
+        CRMA_MONITOR,
+        CHANGES,
+        LABELS,
+        SOURCES,
+    )
+}
+RELEASED: tuple[Table, ...] = tuple(t for t in TABLES.values() if t.released)
+
+
+def data_dictionary() -> str:
+    """The data dictionary as Markdown: every released table, column, type, unit and meaning."""
+    parts = ["# Data dictionary", "", "Made from the registry (`ketenpipe/tables/registry.py`); do not edit by hand.", ""]
+    for table in RELEASED:
+        parts += [f"## {table.name}", "", f"{table.description}. Key: {', '.join(table.key) or 'none'}.", ""]
+        parts += ["| column | type | unit | meaning |", "|---|---|---|---|"]
+        for c in table.columns:
+            values = f" One of: {', '.join(c.allowed)}." if c.allowed else ""
+            null = "" if c.nullable else " Never null."
+            parts.append(f"| `{c.name}` | {c.type} | {c.unit or ''} | {c.description}.{values}{null} |")
+        parts.append("")
+    return "\n".join(parts)
