@@ -44,26 +44,20 @@ def material_mix(mining: pd.DataFrame | None, material: str, year: int) -> World
 
 
 def node_mix(reference: Reference, mining: pd.DataFrame | None, node: str, year: int) -> WorldMix | None:
-    """World mix of a node: its own statistic, else a producer list for it that was read, else its codes' one."""
+    """World mix of a node: its own statistic, else the shares of a producer list that was read for that very year.
+
+    Shares that do not add to 1 leave the rest to ``UNK``: a concentration made from them is a lower bound.
+    """
     own = material_mix(mining, reference.nodes[node].material, year)
     if own is not None:
         return own
-    listed = [
-        f for f in reference.producer_figures if f.node == node and f.year == year and f.citation_status == "read"
-    ]
-    by_country: dict[str, float] = {}
-    if listed and all(f.share is not None for f in listed):
-        for f in listed:
-            by_country[f.country] = by_country.get(f.country, 0.0) + float(f.share or 0.0)
-        rest = max(0.0, 1.0 - sum(by_country.values()))
-        if rest > 1e-9:
-            by_country["UNK"] = by_country.get("UNK", 0.0) + rest
-    elif listed and all(f.quantity is not None for f in listed) and len({f.unit for f in listed}) == 1:
-        for f in listed:
-            by_country[f.country] = by_country.get(f.country, 0.0) + float(f.quantity or 0.0)
-    if total := sum(by_country.values()):
-        return WorldMix({c: v / total for c, v in by_country.items()}, "producer_list", node)
-    return None
+    shares = reference.producer_shares(node, year)
+    total = sum(shares.values())
+    if not total > 0:
+        return None
+    if total < 1.0:
+        shares["UNK"] = 1.0 - total
+    return WorldMix({c: s / max(total, 1.0) for c, s in sorted(shares.items())}, "producer_list", node)
 
 
 def code_mix(

@@ -191,8 +191,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "no_supply": ("the focus has no supply in the data", "geen aanbod in de data"),
     "no_member_consumes": ("no member consumes any", "geen lid verbruikt het"),
     "export_proxy": (
-        "production is only an export proxy, a lower bound: an indication, no verdict",
-        "productie is slechts geschat uit uitvoer: een aanwijzing, geen oordeel",
+        "production is only an export proxy, a lower bound",
+        "productie is slechts een schatting uit de uitvoer, een ondergrens",
     ),
     "small_or_precious": (
         "under 100 t imported or above 1 million USD a tonne: nothing is cleared",

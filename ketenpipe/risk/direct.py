@@ -26,7 +26,9 @@ from ketenpipe.chain.flows import (
 from ketenpipe.risk.thresholds import Thresholds
 
 EU27 = "EU27"
-COLUMNS = [*KEYS, "indicator", "measure", "basis", "value", "method_value", "coverage", "reason"]
+COLUMNS = [
+    *KEYS, "indicator", "measure", "basis", "value", "method_value", "coverage", "country", "country_share", "reason",
+]  # fmt: skip
 
 
 def direct_indicators(
@@ -87,8 +89,8 @@ def direct_indicators(
             inside,
             c1[[*KEYS, "C1"]],
             c2[[*KEYS, "C2"]],
-            top[[*KEYS, "top_third"]],
-            s2[[*KEYS, "s2"]],
+            top[[*KEYS, "top_third"]].assign(third_country=top["top"]),
+            s2[[*KEYS, "s2", "top_weight"]].assign(supplier=s2["top"]),
         ):
             wide = wide.merge(frame, on=KEYS, how="left")
         parts += list(_from_wide(wide, measure, focus, thresholds))
@@ -114,10 +116,21 @@ def _from_wide(wide: pd.DataFrame, measure: str, focus: str, thresholds: Thresho
     imports = wide["imports"]
     bought = imports.notna()
     yield _part(wide, "M", measure, "imports", imports.fillna(0.0) if measure == "v" else imports, reason="no_imports")
-    yield _part(wide, "C1", measure, "imports", wide["C1"], reason="no_imports")
+    largest_share = wide["top_weight"] / imports
+    yield _part(
+        wide, "C1", measure, "imports", wide["C1"], reason="no_imports", country=wide["supplier"],
+        country_share=largest_share,
+    )  # fmt: skip
     yield _part(wide, "C2", measure, "exports", wide["C2"], reason="no_exports_in_the_world")
     yield _part(
-        wide, "C4a", measure, "imports", (wide["top_third"].fillna(0.0) / imports).where(bought), reason="no_imports"
+        wide,
+        "C4a",
+        measure,
+        "imports",
+        (wide["top_third"].fillna(0.0) / imports).where(bought),
+        reason="no_imports",
+        country=wide["third_country"],
+        country_share=wide["top_third"] / imports,
     )
     everything = imports.fillna(0.0) + wide["inside"].fillna(0.0)
     yield _part(
@@ -138,7 +151,10 @@ def _from_wide(wide: pd.DataFrame, measure: str, focus: str, thresholds: Thresho
         cdi3 = imports.fillna(0.0) / all_sold.where(all_sold > 0)
         published = cdi3.where(cdi3.notna() | ~bought, thresholds.S1.sentinel)
         yield _part(wide, "S1b", measure, "imports", cdi3, reason=reason, method_value=published)
-    yield _part(wide, "S2", measure, "exports", wide["s2"], reason="no_imports")
+    yield _part(
+        wide, "S2", measure, "exports", wide["s2"], reason="no_imports", country=wide["supplier"],
+        country_share=largest_share,
+    )  # fmt: skip
 
 
 def _part(
@@ -151,12 +167,16 @@ def _part(
     reason: str | pd.Series,
     method_value: pd.Series | None = None,
     coverage: pd.Series | None = None,
+    country: pd.Series | None = None,
+    country_share: pd.Series | None = None,
 ) -> pd.DataFrame:
     out = wide[KEYS].copy()
     out["indicator"], out["measure"], out["basis"] = indicator, measure, basis
     out["value"] = pd.to_numeric(value).astype(float)
     out["method_value"] = out["value"] if method_value is None else method_value.astype(float)
     out["coverage"] = None if coverage is None else coverage.astype(float)
+    out["country"] = None if country is None else country.astype(object)
+    out["country_share"] = None if country_share is None else country_share.clip(0.0, 1.0)
     named = pd.Series(reason, index=out.index, dtype=object) if isinstance(reason, str) else reason.astype(object)
     out["reason"] = named.where(out["value"].isna(), None)
     return out

@@ -44,7 +44,9 @@ def build_country_risk(governance: pa.Table | None, dimension: str) -> pa.Table:
         if chosen.empty:
             continue
         vintages = sorted(set(chosen["vintage"]))
-        if len(vintages) > 1:
+        # Files without a declared vintage each bear their own stamp; one file a dimension is no break.
+        declared = [v for v in vintages if not v.startswith("undeclared:")]
+        if len(declared) > 1 or (declared and len(vintages) > 1):
             raise InputRefused(
                 f"the year {year} stands in two WGI vintages ({' and '.join(vintages)})",
                 path="wgi",
@@ -59,7 +61,7 @@ def build_country_risk(governance: pa.Table | None, dimension: str) -> pa.Table:
                     "year": year,
                     "estimate": complete.to_numpy(),
                     "dimension": dimension if len(used) == len(DIMENSIONS) else used[0],
-                    "vintage": vintages[0],
+                    "vintage": " + ".join(vintages),
                 }
             )
         )

@@ -85,7 +85,7 @@ class World:
 
 ROW = [
     "focus", "level", "code", "hs_revision", "group", "tier", "year", "indicator", "measure", "basis",
-    "value", "low", "high", "method_value", "coverage", "worst_code", "worst_value", "reason", "confidence",
+    "value", "low", "high", "method_value", "coverage", "country", "country_share", "worst_code", "worst_value", "reason", "confidence",
     "source_vintage",
 ]  # fmt: skip
 
@@ -217,12 +217,16 @@ def _mix_rows(world: World, base: dict[str, object], mix: WorldMix | None, year:
     known = {c: s for c, s in mix.shares.items() if c != UNKNOWN}
     if UNKNOWN in mix.shares:
         concentration = sum(s * s for s in known.values())
+    top = min(known, key=lambda c: (-known[c], c)) if known else None
     plane = plane_of(known, (), world.risk.get(year, {}))
     why = None if plane.g2 is not None else ("no_governance_score" if world.risk else "no_governance_data")
     note = f"material: {mix.material}"
     governed = world.vintage(None, year, "mining", "wgi")
     return [
-        {**common, "indicator": "C3", "value": concentration, "reason": note, "confidence": confidence, "source_vintage": stamp},
+        {
+            **common, "indicator": "C3", "value": concentration, "reason": note, "confidence": confidence,
+            "source_vintage": stamp, "country": top, "country_share": known[top] if top else None,
+        },
         {
             **common, "indicator": "G2", "value": plane.g2, "coverage": plane.coverage, "reason": why,
             "confidence": confidence, "source_vintage": governed,
@@ -361,7 +365,10 @@ def _plane_rows(
         return note if value is not None else "; ".join([why, *notes])
 
     rows = [
-        {**common, "indicator": "O1", "value": plane.o1, "low": plane.o1, "high": plane.o1_high},
+        {
+            **common, "indicator": "O1", "value": plane.o1, "low": plane.o1, "high": plane.o1_high,
+            "country": plane.top, "country_share": vector[plane.top] if plane.top else None,
+        },
         {
             **common, "indicator": "O1r", "value": plane.o1_renormalised,
             "reason": noted(plane.o1_renormalised, "no_foreign_supply"),
@@ -378,7 +385,12 @@ def _plane_rows(
         {**common, "indicator": "imputed_share", "value": imputed_share},
     ]  # fmt: skip
     top, share, bound = top_third_country(benchmark if benchmark is not None else vector, own, union)
-    rows.append({**common, "indicator": "C4b", "value": share, "low": share, "high": min(bound, 1.0), "worst_code": top})
+    rows.append(
+        {
+            **common, "indicator": "C4b", "value": share, "low": share, "high": min(bound, 1.0), "country": top,
+            "country_share": share if top else None,
+        }
+    )  # fmt: skip
     if hub_gap:
         gap = None if direct_hhi is None or plane.o1_renormalised is None else plane.o1_renormalised - direct_hhi
         rows.append({**common, "indicator": "O2", "value": gap, "reason": noted(gap, "no_direct_mass")})
@@ -441,6 +453,12 @@ def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
         )  # fmt: skip
         if world_mix or supply is None:
             produced = [r for r in produced if r["indicator"] != "C4b"]
+        elif tier > 0:
+            codes = world.reference.codes(node, revision)
+            reason, confidence = grades.own_grade(focus, revision, codes, year)
+            for row in produced:
+                if row["indicator"] == "C4b":
+                    row |= {"reason": reason, "confidence": confidence}
         rows += produced
     return rows
 
@@ -484,6 +502,15 @@ class NodeSupply:
         summed = pd.concat(frames).groupby("country")["tonnes"].sum()
         return [float(v) for v in summed if v > 0]
 
+    def own_grade(self, focus: str, revision: str, codes: Iterable[str], year: int) -> tuple[str | None, str]:
+        """Reason and confidence of the focus's own traced supply of some codes: the worst code decides."""
+        found = [self._traced[k] for c in codes if (k := (focus, revision, c, year)) in self._traced]
+        notes = ["export_proxy"] if any(r["basis"] == "export_proxy" for r in found) else []
+        if self.small_or_precious(focus, revision, codes, year):
+            notes.append("small_or_precious")
+        low = any(r["confidence"] == "low" for r in found)
+        return "; ".join(notes) or None, "low" if low else "high"
+
     def small_or_precious(self, focus: str, revision: str, codes: Iterable[str], year: int) -> bool:
         """Imports under 100 t in all, or a code above 1 million USD a tonne."""
         found = [self._traced[k] for c in codes if (k := (focus, revision, c, year)) in self._traced]
@@ -518,6 +545,10 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
     figure = {
         (r.focus, r.group, r.code, r.year, r.indicator, r.basis): r.value for r in planes.itertuples(index=False)
     }
+    makers = {
+        (r.focus, r.group, r.code, r.year): (r.country, r.country_share)
+        for r in planes[planes["indicator"] == "C3"].itertuples(index=False)
+    }
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
     for (focus, group, year), part in vectors.items():
         placed = plan[plan["group"] == group].set_index("node")
@@ -530,7 +561,7 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
             "group": group, "tier": 0, "year": year, "measure": "q", "basis": "traced",
             "source_vintage": world.vintage(placed.loc[head, "hs_revision"], year, "baci", "mining", "wgi"),
         }  # fmt: skip
-        rows += _links_of_chain(world, base, per_node, placed, head, figure, own[focus][year])
+        rows += _links_of_chain(world, base, per_node, placed, head, figure, makers, own[focus][year])
     return rows
 
 
@@ -541,6 +572,7 @@ def _links_of_chain(
     placed: pd.DataFrame,
     head: str,
     figure: Mapping[tuple[object, ...], float | None],
+    makers: Mapping[tuple[object, ...], tuple[str | None, float | None]],
     own: frozenset[str],
 ) -> list[dict[str, object]]:
     focus, group, year = base["focus"], base["group"], base["year"]
@@ -580,9 +612,13 @@ def _links_of_chain(
         if why[0] in ("upstream_not_computable", "path_weight_unknown") and fails is not False:
             x1 = None
     named = _strongest(passing, figure, focus, group, year, weight)
+    country, share = _top_foreign(per_node[named], own) if named else (None, None)
     rows.append(
-        {**base, "indicator": "X1", "value": _number(x1), "worst_code": named, "reason": "; ".join(why) or None}
-    )
+        {
+            **base, "indicator": "X1", "value": _number(x1), "worst_code": named, "country": country,
+            "country_share": share, "reason": "; ".join(why) or None,
+        }
+    )  # fmt: skip
 
     # X1g: TNO's own reading, on world production, equal for every buyer.
     concentrated: dict[str, bool | None] = {}
@@ -604,10 +640,12 @@ def _links_of_chain(
         why.insert(0, "no_production_data" if upstream or lacking else "no_upstream_node")
         if why[0] == "no_production_data" and fails is not False:
             x1g = None
+    country, share = makers[(focus, group, holders[0], year)] if holders else (None, None)
     rows.append(
         {
             **base, "indicator": "X1g", "basis": "world_production_mix", "measure": "p", "value": _number(x1g),
-            "worst_code": holders[0] if holders else None, "reason": "; ".join(why) or None,
+            "worst_code": holders[0] if holders else None, "country": country, "country_share": share,
+            "reason": "; ".join(why) or None,
         }
     )  # fmt: skip
 
@@ -621,10 +659,12 @@ def _links_of_chain(
         if not members:
             continue
         worst = min(links, key=lambda n: (-links[n], n)) if links else None
+        country, share = _top_foreign(per_node[worst], own) if worst else (None, None)
         rows.append(
             {
                 **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
-                "value": links[worst] if worst else None, "worst_code": worst,
+                "value": links[worst] if worst else None, "worst_code": worst, "country": country,
+                "country_share": share,
                 "reason": "; ".join([*( ["path: " + str(placed.loc[worst, "path"])] if worst else ["no_governance_score"]), *notes]),
             }
         )  # fmt: skip
@@ -646,8 +686,9 @@ def _links_of_chain(
             rows.append(
                 {
                     **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
-                    "value": best[0], "worst_code": best[1],
-                    "reason": "; ".join([f"country: {best[2]}", f"path: {placed.loc[best[1], 'path']}", *notes]),
+                    "value": best[0], "worst_code": best[1], "country": best[2],
+                    "country_share": _vector(per_node[best[1]])[best[2]],
+                    "reason": "; ".join([f"path: {placed.loc[best[1], 'path']}", *notes]),
                 }
             )  # fmt: skip
     return rows
@@ -655,6 +696,15 @@ def _links_of_chain(
 
 def _vector(part: pd.DataFrame) -> dict[str, float]:
     return dict(zip(part["country"], part["share_traced"], strict=True))
+
+
+def _top_foreign(part: pd.DataFrame, own: frozenset[str]) -> tuple[str | None, float | None]:
+    """The largest foreign origin of a node and its share."""
+    vector = {c: s for c, s in _vector(part).items() if c not in own and c != UNKNOWN and s > 0}
+    if not vector:
+        return None, None
+    top = min(vector, key=lambda c: (-vector[c], c))
+    return top, vector[top]
 
 
 def _strongest(

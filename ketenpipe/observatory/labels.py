@@ -1,0 +1,103 @@
+"""Labels: names in English and Dutch of every code that a release uses, with units, formulas, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from ketenpipe.chain.catalogue import Reference
+from ketenpipe.risk.definitions import INDICATORS, METHODS
+from ketenpipe.risk.thresholds import Thresholds
+from ketenpipe.sources.countries import country_names
+from ketenpipe.tables.registry import LABELS
+
+OWN_NAMES = {
+    "UNK": ("Unknown origin", "Onbekende oorsprong"),
+    "EU27": ("European Union (today's 27)", "Europese Unie (de huidige 27)"),
+    "EU": ("European Union (members of the year)", "Europese Unie (leden van dat jaar)"),
+}
+_THRESHOLDS = {
+    "C1": "C1", "C2": "C2", "C3": "C3", "C4a": "C4", "C4b": "C4", "C5": "C5", "S1": "S1", "S1b": "S1b", "S2": "S2",
+    "G2": "G2", "O1": "O1", "T": "T_hhi",
+}  # fmt: skip
+
+
+def build_labels(
+    tables: Mapping[str, pa.Table], reference: Reference, products: Mapping[str, Mapping[str, str]], thresholds: Thresholds
+) -> pa.Table:
+    """Names of all countries, products, nodes, groups, industries, indicators and methods of the given tables.
+
+    Args:
+        tables: ``supply_mix``, ``exposure``, ``industry_exposure`` as far as they are there.
+        reference: the catalogue, for groups, nodes and their codes.
+        products: HS revision -> code -> English description (there is no Dutch list of HS6 names in the sources).
+        thresholds: for the threshold of each indicator.
+    """
+    rows: list[dict[str, object]] = []
+    names = country_names()
+    used = {c for t in ("supply_mix", "exposure", "industry_exposure") if t in tables for c in _values(tables[t], "country")}
+    used |= {f for t in ("supply_mix", "exposure") if t in tables for f in _values(tables[t], "focus")}
+    for country in sorted(used | {"UNK"}):
+        english, dutch = OWN_NAMES.get(country) or names.get(country) or (country, None)
+        source = "ketenpipe" if country in OWN_NAMES else "Unicode CLDR" if country in names else None
+        rows.append({"kind": "country", "code": country, "name_en": english, "name_nl": dutch, "source": source})
+    codes: set[tuple[str, str]] = set()
+    if "supply_mix" in tables:
+        mix = tables["supply_mix"]
+        codes |= set(zip(mix.column("hs_revision").to_pylist(), mix.column("code").to_pylist(), strict=True))
+    for node in reference.nodes.values():
+        for revision in ("HS92", "HS17"):
+            codes |= {(revision, c) for c in node.codes(revision)}
+    for revision, code in sorted(codes):
+        name = products.get(revision, {}).get(code)
+        rows.append(
+            {
+                "kind": "product",
+                "code": code,
+                "hs_revision": revision,
+                "name_en": name or f"HS {code}",
+                "source": f"CEPII BACI product list {revision}" if name else None,
+            }
+        )
+    for node in reference.nodes.values():
+        rows.append({"kind": "node", "code": node.node, "name_en": node.name_en, "name_nl": node.name_nl, "source": "data/reference/nodes.csv"})
+    for group in reference.groups.values():
+        rows.append({"kind": "group", "code": group.group, "name_en": group.name_en, "name_nl": group.name_nl, "source": "data/reference/groups.csv"})
+    if "industry_exposure" in tables:
+        for industry in sorted(set(_values(tables["industry_exposure"], "industry"))):
+            rows.append({"kind": "industry", "code": industry, "name_en": f"Industry {industry}", "name_nl": f"Bedrijfstak {industry}", "source": "code of the input-output table"})
+    for identifier, entry in INDICATORS.items():
+        limit = getattr(thresholds, _THRESHOLDS[identifier]) if identifier in _THRESHOLDS else None
+        sign = "<" if limit is not None and limit.below else ">"
+        rows.append(
+            {
+                "kind": "indicator",
+                "code": identifier,
+                "name_en": f"{entry.name_en} ({entry.name})",
+                "name_nl": entry.name_nl,
+                "unit": entry.unit,
+                "formula": entry.formula,
+                "threshold": None if limit is None else f"{sign} {limit.flag:g} ({limit.source})",
+                "source": entry.source,
+            }
+        )
+    for identifier, entry in METHODS.items():
+        rows.append(
+            {
+                "kind": "method",
+                "code": identifier,
+                "name_en": entry.name_en,
+                "name_nl": entry.name_nl,
+                "unit": entry.unit,
+                "formula": entry.formula,
+                "source": entry.source,
+            }
+        )
+    return LABELS.conform(rows)
+
+
+def _values(table: pa.Table, column: str) -> Iterable[str]:
+    return [str(v) for v in table.column(column).unique().to_pylist() if v is not None]
+
+
