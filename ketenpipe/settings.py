@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     home: Path = Field(Path("data"), description="everything written goes under it")
     sources: str = Field("sample", description="'sample' or a drop folder of files in native layouts")
     focus: Annotated[tuple[str, ...], NoDecode] = Field(("NLD",), description="countries (ISO3)")
-    bloc: Annotated[tuple[str, ...], NoDecode] = Field(("EU27",), description="blocs: EU27 (today's 27), EU (members of the year)")
+    bloc: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("EU27",), description="blocs: EU27 (today's 27), EU (members of the year)"
+    )
     years: str | None = Field(None, description="2018-2024, 2022 or empty for every year of the sources")
     catalogue: Path | None = Field(None, description="folder that overrides data/reference file by file")
     depth: int = Field(2, ge=0, le=10, description="tiers of the look-through")

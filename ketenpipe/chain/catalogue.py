@@ -121,6 +121,7 @@ class Edge:
     note: str
     file: str
     line: int
+    amendment: str = ""
 
     @property
     def weight(self) -> float | None:

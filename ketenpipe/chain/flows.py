@@ -79,9 +79,9 @@ def as_seen_by(flows: nw.LazyFrame, members: nw.LazyFrame | None, focus: str) ->
 def _measures() -> list[nw.Expr]:
     weighed = nw.when(~nw.col("q").is_null()).then(nw.col("v"))
     return [
-        nw.col("v").sum().cast(nw.Float64).alias("v"),
+        nw.col("v").sum().alias("v"),
         total_or_null("q").cast(nw.Float64).alias("q"),
-        weighed.sum().cast(nw.Float64).alias("v_with_q"),
+        weighed.sum().alias("v_with_q"),
     ]
 
 
@@ -115,7 +115,7 @@ def concentration(mix: nw.LazyFrame, measure: str) -> nw.LazyFrame:
     Returns:
         ``hs_revision, year, code, total, origins, hhi``; hhi lies within [1/origins, 1].
     """
-    w = nw.col(measure)
+    w = nw.col(measure).cast(nw.Float64)
     return (
         mix.filter(w > 0)
         .group_by(*KEYS)
@@ -131,7 +131,7 @@ def largest(mix: nw.LazyFrame, measure: str) -> nw.LazyFrame:
     Returns:
         ``hs_revision, year, code, top, top_weight``.
     """
-    w = nw.col(measure)
+    w = nw.col(measure).cast(nw.Float64)
     usable = mix.filter(w > 0)
     top = usable.group_by(*KEYS).agg(top_weight=w.max())
     return (
@@ -157,13 +157,13 @@ def alternative_capacity(imports: nw.LazyFrame, exports: nw.LazyFrame, focus: st
         ``hs_revision, year, code, top, alternative, top_weight, s2``.
     """
     top = largest(imports, measure)
-    sold_to_focus = imports.select(*KEYS, "country", nw.col(measure).alias("to_focus"))
+    sold_to_focus = imports.select(*KEYS, "country", nw.col(measure).cast(nw.Float64).alias("to_focus"))
     others = (
         exports.filter((nw.col("country") != focus) & (nw.col(measure) > 0))
         .join(top, on=KEYS, how="inner")
         .filter(nw.col("country") != nw.col("top"))
         .join(sold_to_focus, on=[*KEYS, "country"], how="left")
-        .with_columns(elsewhere=nw.col(measure) - nw.col("to_focus").fill_null(0.0))
+        .with_columns(elsewhere=nw.col(measure).cast(nw.Float64) - nw.col("to_focus").fill_null(0.0))
         .group_by(*KEYS)
         .agg(alternative=nw.col("elsewhere").sum())
     )
@@ -188,7 +188,7 @@ def weighted_risk(mix: nw.LazyFrame, risk: nw.LazyFrame, measure: str) -> nw.Laz
     Returns:
         ``hs_revision, year, code, coverage, g2, g3``; g2 null where nothing is scored.
     """
-    w = nw.col(measure)
+    w = nw.col(measure).cast(nw.Float64)
     usable = mix.filter(w > 0)
     totals = usable.group_by(*KEYS).agg(total=w.sum())
     scored = usable.join(risk.filter(~nw.col("risk").is_null()), on=["country", "year"], how="inner")

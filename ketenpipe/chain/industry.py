@@ -146,7 +146,13 @@ def _add_focus(
         for k, country in enumerate(countries):
             fv, fir = _at(face_abroad, k), _at(through_abroad, k)
             hidden = None
-            if foreign[k] and fv is not None and fir is not None and fv > 0 and (_at(through, k) or 0) >= HIDDEN_RATIO_FROM:
+            if (
+                foreign[k]
+                and fv is not None
+                and fir is not None
+                and fv > 0
+                and (_at(through, k) or 0) >= HIDDEN_RATIO_FROM
+            ):
                 hidden = fir / fv
             exposure.append(
                 {

@@ -6,6 +6,7 @@ here: the test of a vector (risk) or the catalogue's own rules (:mod:`ketenpipe.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -137,9 +138,7 @@ def plan_group(
     return Plan(group, revision, status, tier, weight, path, tuple(order), graph)
 
 
-def _revision_of(
-    reference: Reference, group: str, graph: nx.DiGraph, available: Mapping[str, set[str]]
-) -> str | None:
+def _revision_of(reference: Reference, group: str, graph: nx.DiGraph, available: Mapping[str, set[str]]) -> str | None:
     """The revision in which most nodes of the group can be computed, the product among them; newest of equals."""
     head = reference.groups[group].node
     best: tuple[int, int] | None = None
@@ -154,7 +153,9 @@ def _revision_of(
     return chosen
 
 
-def combine_codes(parts: list[tuple[dict[str, float], float, float, float]]) -> tuple[dict[str, float], float, float, float]:
+def combine_codes(
+    parts: list[tuple[dict[str, float], float, float, float]],
+) -> tuple[dict[str, float], float, float, float]:
     """One country's rows of several codes as one, weighted by its consumption, where that is 0 by its supply.
 
     Args:
@@ -224,10 +225,13 @@ def build_exposure(
     origins = _OriginIndex(tracing, reference)
     direct = _DirectIndex(tracing)
     rows: list[dict[str, object]] = []
+    by_year = {} if statistics is None else {int(y): part for y, part in statistics.groupby("year")}
     for plan in plans.values():
         for year in years:
             for focus in foci:
-                rows += _group_rows(plan, reference, statistics, origins, direct, focus, members[focus][year], year)
+                rows += _group_rows(
+                    plan, reference, by_year.get(year), origins, direct, focus, members[focus][year], year
+                )
     return Exposure(
         chain_nodes=CHAIN_NODES.conform(_node_rows(plans, reference, available)),
         chain_edges=CHAIN_EDGES.conform(_edge_rows(reference)),
@@ -246,9 +250,13 @@ class _OriginIndex:
         # Rounding to nine digits may leave a trace of consumption where supply and exports are equal.
         eaten = (production["supply"] - production["exports"]).to_numpy()
         production["consumption"] = np.where(eaten > 1e-8 * production["supply"], eaten, 0.0)
-        self._production = {k: g for k, g in production.groupby(["hs_revision", "code", "year"])}
-        mix = tracing.origin_mix.to_pandas()
-        self._mix = {k: g for k, g in mix.groupby(["hs_revision", "code", "year"])}
+        keys = ["hs_revision", "code", "year"]
+        self._production = {key: part for key, part in production.groupby(keys)}
+        mix = tracing.origin_mix.to_pandas().sort_values([*keys, "country", "origin"], kind="stable")
+        self._mix = {
+            key: (part["country"].to_numpy(object), part["origin"].to_numpy(object), part["share"].to_numpy(float))
+            for key, part in mix.groupby(keys)
+        }
 
     def of(self, node: str, revision: str, year: int) -> NodeOrigins | None:
         key = (node, revision, year)
@@ -264,16 +272,18 @@ class _OriginIndex:
             mixed = self._mix.get((revision, code, year))
             if produced is None or mixed is None:
                 continue
-            bases.update(produced["basis"])
-            imputed = dict(zip(produced["country"], produced["imputed"].fillna(0.0), strict=True))
-            eaten = dict(zip(produced["country"], produced["consumption"], strict=True))
-            supply = dict(zip(produced["country"], produced["supply"], strict=True))
-            for country, rows in mixed.groupby("country", sort=True):
-                vector = dict(zip(rows["origin"], rows["share"], strict=True))
-                total = sum(vector.values())
-                vector = {c: s / total for c, s in vector.items()}
+            bases.update(produced["basis"].unique())
+            named = produced["country"].tolist()
+            imputed = dict(zip(named, produced["imputed"].fillna(0.0).tolist(), strict=True))
+            eaten = dict(zip(named, produced["consumption"].tolist(), strict=True))
+            supply = dict(zip(named, produced["supply"].tolist(), strict=True))
+            countries, origins, shares = mixed
+            starts = np.flatnonzero(np.r_[True, countries[1:] != countries[:-1]])
+            for start, stop in zip(starts, np.r_[starts[1:], len(countries)], strict=True):
+                country, block = countries[start], shares[start:stop]
+                vector = dict(zip(origins[start:stop].tolist(), (block / block.sum()).tolist(), strict=True))
                 share = sum(s * imputed.get(c, 0.0) for c, s in vector.items())
-                parts.setdefault(str(country), []).append((vector, eaten[country], supply[country], share))
+                parts.setdefault(country, []).append((vector, eaten[country], supply[country], share))
         if not parts:
             return None
         basis = max(bases, key=BASIS_STRENGTH.index)
@@ -286,7 +296,7 @@ class _DirectIndex:
     def __init__(self, tracing: Tracing) -> None:
         mix = tracing.supply_mix.select(["focus", "hs_revision", "code", "year", "country", "value_kusd"]).to_pandas()
         mix = mix[mix["value_kusd"].notna()]
-        self._kept = {k: g for k, g in mix.groupby(["focus", "hs_revision", "code", "year"])}
+        self._kept = {key: part for key, part in mix.groupby(["focus", "hs_revision", "code", "year"])}
 
     def shares(self, focus: str, revision: str, codes: tuple[str, ...], year: int) -> dict[str, float]:
         parts = [self._kept[k] for c in codes if (k := (focus, revision, c, year)) in self._kept]
@@ -297,9 +307,7 @@ class _DirectIndex:
         return {str(c): float(v) / total for c, v in summed.items()} if total > 0 else {}
 
 
-def focus_row(
-    origins: NodeOrigins, members: frozenset[str], single: bool
-) -> tuple[dict[str, float], float] | None:
+def focus_row(origins: NodeOrigins, members: frozenset[str], single: bool) -> tuple[dict[str, float], float] | None:
     """Tier 0: the focus's own row; a bloc's members weighted by apparent consumption. None: no supply.
 
     Returns:
@@ -347,7 +355,9 @@ def _group_rows(
                 continue
             vectors[node], bases[node], imputed[node] = mix.shares, "world_production_mix", 0.0
         else:
-            users = [u for u in sorted(plan.graph.predecessors(node)) if u in vectors and plan.status[u] != "production"]
+            users = [
+                u for u in sorted(plan.graph.predecessors(node)) if u in vectors and plan.status[u] != "production"
+            ]
             if not users:
                 continue
             mixed = _mean_of_users(plan, node, users, vectors)
@@ -428,13 +438,15 @@ def _vector_rows(
 def _weakest(plan: Plan, node: str, attribute: str, scale: tuple[str, ...]) -> str | None:
     """The weakest value on the node's path; a dashed step on it counts as assumed."""
     path = plan.path[node]
-    found = [plan.graph.edges[a, b][attribute] for a, b in zip(path, path[1:], strict=False)]
+    found = [plan.graph.edges[a, b][attribute] for a, b in itertools.pairwise(path)]
     if attribute == "evidence" and any(plan.status[n] == "dashed" for n in path):
         found.append("assumed")
     return max(found, key=scale.index) if found else None
 
 
-def _node_rows(plans: dict[str, Plan], reference: Reference, available: Mapping[str, set[str]]) -> list[dict[str, object]]:
+def _node_rows(
+    plans: dict[str, Plan], reference: Reference, available: Mapping[str, set[str]]
+) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for plan in plans.values():
         held = available.get(plan.hs_revision or "", set())
@@ -457,7 +469,10 @@ def _node_rows(plans: dict[str, Plan], reference: Reference, available: Mapping[
                     "evidence": _weakest(plan, node, "evidence", EVIDENCE),
                     "confidence": _weakest(plan, node, "confidence", CONFIDENCE),
                     "shared_code_note": record.shared_code_note or None,
-                    "amendments": None,
+                    "amendments": "; ".join(
+                        e.amendment for e in reference.edges_of(plan.group) if e.amendment and node in (e.user, e.input)
+                    )
+                    or None,
                 }
             )
     return rows
@@ -475,9 +490,7 @@ def _edge_rows(reference: Reference) -> list[dict[str, object]]:
             "confidence": e.confidence,
             "citation": e.citation,
             "citation_status": e.citation_status or None,
-            "amendments": None,
+            "amendments": e.amendment or None,
         }
         for e in reference.edges
     ]
-
-

@@ -45,9 +45,7 @@ class Traced:
     residual: float
 
 
-def balance_production(
-    flows: Array, statistic: Array | None, listed: Array | None, non_producer: Array
-) -> Production:
+def balance_production(flows: Array, statistic: Array | None, listed: Array | None, non_producer: Array) -> Production:
     """Production of every country: the statistic, or the export proxy, raised to balance.
 
     Export proxy: ``p = max(0, exports - imports)``, all of it imputed (d = 1). Statistic: an unlisted country

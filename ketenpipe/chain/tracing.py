@@ -59,9 +59,7 @@ def members_table(reference: Reference, focus: str, years: list[int]) -> pa.Tabl
     if focus not in reference.bloc_names:
         return None
     rows = [(y, c) for y, cs in focus_members(reference, focus, years).items() for c in sorted(cs)]
-    return pa.table(
-        {"year": pa.array([r[0] for r in rows], pa.int32()), "country": pa.array([r[1] for r in rows])}
-    )
+    return pa.table({"year": pa.array([r[0] for r in rows], pa.int32()), "country": pa.array([r[1] for r in rows])})
 
 
 def production_statistic(
@@ -116,38 +114,59 @@ def build_tracing(
         for node in reference.nodes
         for code in reference.codes(node, revision)
     }
+    by_year = {} if statistics is None else {int(y): part for y, part in statistics.groupby("year")}
     collected = _Collected()
     with threadpool_limits(limits=1):
         for revision, code, year, frame in _products(flows, progress):
-            _trace_product(collected, reference, statistics, members, kept, revision, code, year, frame)
+            _trace_product(collected, reference, by_year.get(year), members, kept, revision, code, year, frame)
     direct = _direct_mix(flows, reference, foci, years)
     tracing = _with_direct(pd.DataFrame(collected.tracing), direct)
     return Tracing(
-        production=PRODUCTION.conform(_concat(collected.production, PRODUCTION.names)),
-        origin_mix=ORIGIN_MIX.conform(_concat(collected.origins, ORIGIN_MIX.names)),
+        production=PRODUCTION.conform(collected.production.frame(PRODUCTION.names)),
+        origin_mix=ORIGIN_MIX.conform(collected.origins.frame(ORIGIN_MIX.names)),
         tracing=TRACING.conform(tracing[[c for c in TRACING.names if c in tracing]]),
-        supply_mix=SUPPLY_MIX.conform(_supply_mix(direct, _concat(collected.rows, _ROW_COLUMNS))),
+        supply_mix=SUPPLY_MIX.conform(_supply_mix(direct, collected.rows.frame(_ROW_COLUMNS))),
     )
 
 
 _ROW_COLUMNS = ["focus", "hs_revision", "code", "year", "measure", "country", "share"]
 
 
+class _Blocks:
+    """Rows collected block by block: columns that are constant within a block, and arrays."""
+
+    def __init__(self) -> None:
+        self._constants: list[dict[str, object]] = []
+        self._arrays: list[dict[str, np.ndarray]] = []
+
+    def add(self, constants: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+        self._constants.append(constants)
+        self._arrays.append(arrays)
+
+    def frame(self, names: list[str]) -> pd.DataFrame:
+        """All rows as one frame with these columns."""
+        if not self._arrays:
+            return pd.DataFrame(columns=names)
+        lengths = [len(next(iter(block.values()))) for block in self._arrays]
+        columns: dict[str, np.ndarray] = {}
+        for name in names:
+            if name in self._arrays[0]:
+                columns[name] = np.concatenate([block[name] for block in self._arrays])
+            else:
+                values = np.array([block[name] for block in self._constants], dtype=object)
+                columns[name] = np.repeat(values, lengths)
+        return pd.DataFrame(columns)
+
+
 class _Collected:
     def __init__(self) -> None:
-        self.production: list[pd.DataFrame] = []
-        self.origins: list[pd.DataFrame] = []
+        self.production = _Blocks()
+        self.origins = _Blocks()
         self.tracing: list[dict[str, object]] = []
-        self.rows: list[pd.DataFrame] = []
+        self.rows = _Blocks()
 
 
-def _concat(frames: list[pd.DataFrame], names: list[str]) -> pd.DataFrame:
-    return pd.concat(frames, ignore_index=True)[names] if frames else pd.DataFrame(columns=names)
-
-
-def _products(
-    flows: pa.Table, progress: Callable[[str], None] | None
-) -> Iterator[tuple[str, str, int, pd.DataFrame]]:
+def _products(flows: pa.Table, progress: Callable[[str], None] | None) -> Iterator[tuple[str, str, int, pd.DataFrame]]:
     columns = ["hs_revision", "year", "code", "exporter", "importer", "value_kusd", "tonnes"]
     years = sorted({int(y) for y in flows.column("year").unique().to_pylist()})
     for year in years:
@@ -182,18 +201,22 @@ def _trace_product(
                     path="non_producers.csv",
                     todo="remove the line or correct the statistic",
                 )
-    names = sorted(
-        {*rows["exporter"], *rows["importer"], *(statistic.quantities if statistic is not None else ())}
-    )
+    names = sorted({*rows["exporter"], *rows["importer"], *(statistic.quantities if statistic is not None else ())})
     index = {c: k for k, c in enumerate(names)}
-    weighed = rows[rows["tonnes"].notna() & (rows["tonnes"] > 0)]
+    weighed = rows[rows["tonnes"] > 0]
     median = float((weighed["value_kusd"] / weighed["tonnes"]).median()) if len(weighed) else float("nan")
     non_producer = np.array([c in barred for c in names])
+    labels = np.array([*names, UNKNOWN], dtype=object)
+    product: dict[str, object] = {"hs_revision": revision, "code": code, "year": year}
+    sender = np.array([index[c] for c in rows["exporter"].tolist()])
+    receiver = np.array([index[c] for c in rows["importer"].tolist()])
+    has_mass = (rows["tonnes"] > 0).to_numpy()
+    inside_by_focus = {f: np.array([c in by_year[year] for c in names]) for f, by_year in members.items()}
     for measure in MEASURES:
-        part = weighed if measure == "q" else rows
-        column = "tonnes" if measure == "q" else "value_kusd"
+        taken = has_mass if measure == "q" else np.ones(len(rows), dtype=bool)
+        amounts = rows["tonnes" if measure == "q" else "value_kusd"].to_numpy(dtype=float)
         x = np.zeros((len(names), len(names)))
-        x[part["exporter"].map(index).to_numpy(int), part["importer"].map(index).to_numpy(int)] = part[column]
+        x[sender[taken], receiver[taken]] = amounts[taken]
         used = statistic if measure == "q" else None
         quantities = listed = None
         if used is not None:
@@ -203,42 +226,27 @@ def _trace_product(
         traced = trace_origins(x, production)
         eaten = consumption(x, traced.supply)
         basis = used.basis if used is not None else "export_proxy"
-        labels = [*names, UNKNOWN]
         if (revision, code) in kept:
             active = traced.supply > 0
-            out.production.append(
-                pd.DataFrame(
-                    {
-                        "hs_revision": revision,
-                        "code": code,
-                        "year": year,
-                        "measure": measure,
-                        "country": np.array(names)[active],
-                        "basis": basis,
-                        "production": production.made[active],
-                        "unknown_origin": production.unknown[active],
-                        "imputed": production.imputed[active],
-                        "supply": traced.supply[active],
-                        "exports": x.sum(axis=1)[active],
-                    }
-                )
+            out.production.add(
+                {**product, "measure": measure, "basis": basis},
+                {
+                    "country": labels[:-1][active],
+                    "production": production.made[active],
+                    "unknown_origin": production.unknown[active],
+                    "imputed": production.imputed[active],
+                    "supply": traced.supply[active],
+                    "exports": x.sum(axis=1)[active],
+                },
             )
             if measure == "q":
                 j, c = np.nonzero(np.nan_to_num(traced.origins) > 0)
-                out.origins.append(
-                    pd.DataFrame(
-                        {
-                            "hs_revision": revision,
-                            "code": code,
-                            "year": year,
-                            "country": np.array(names)[j],
-                            "origin": np.array(labels)[c],
-                            "share": np.minimum(traced.origins[j, c], 1.0),
-                        }
-                    )
+                out.origins.add(
+                    product,
+                    {"country": labels[j], "origin": labels[c], "share": np.minimum(traced.origins[j, c], 1.0)},
                 )
         for focus, by_year in members.items():
-            inside = np.array([c in by_year[year] for c in names])
+            inside = inside_by_focus[focus]
             held = traced.supply[inside]
             record: dict[str, object] = {
                 "focus": focus,
@@ -268,18 +276,9 @@ def _trace_product(
             record["unknown_share"] = float(row[-1])
             record["imputed_share"] = float(row @ imputed)
             nonzero = np.flatnonzero(row > 0)
-            out.rows.append(
-                pd.DataFrame(
-                    {
-                        "focus": focus,
-                        "hs_revision": revision,
-                        "code": code,
-                        "year": year,
-                        "measure": measure,
-                        "country": np.array(labels)[nonzero],
-                        "share": np.minimum(row[nonzero], 1.0),
-                    }
-                )
+            out.rows.add(
+                {**product, "focus": focus, "measure": measure},
+                {"country": labels[nonzero], "share": np.minimum(row[nonzero], 1.0)},
             )
 
 
@@ -308,7 +307,7 @@ def _with_direct(tracing: pd.DataFrame, direct: pd.DataFrame) -> pd.DataFrame:
     totals = direct.groupby(keys, as_index=False)[["v", "q", "v_with_q"]].sum(min_count=0)
     out = tracing.merge(totals, on=keys, how="left")
     value = out["v"].where(out["v"] > 0)
-    out["value_without_mass"] = (1.0 - out["v_with_q"] / value).clip(0.0, 1.0)
+    out["value_without_mass"] = ((value - out["v_with_q"]).round(3) / value).clip(0.0, 1.0)
     precious = out["median_unit_value"] > PRECIOUS_KUSD_PER_TONNE
     small = out["q"].fillna(0.0) < SMALL_MASS_TONNES
     out["small_or_precious"] = precious | small

@@ -24,7 +24,10 @@ _THRESHOLDS = {
 
 
 def build_labels(
-    tables: Mapping[str, pa.Table], reference: Reference, products: Mapping[str, Mapping[str, str]], thresholds: Thresholds
+    tables: Mapping[str, pa.Table],
+    reference: Reference,
+    products: Mapping[str, Mapping[str, str]],
+    thresholds: Thresholds,
 ) -> pa.Table:
     """Names of all countries, products, nodes, groups, industries, indicators and methods of the given tables.
 
@@ -36,7 +39,9 @@ def build_labels(
     """
     rows: list[dict[str, object]] = []
     names = country_names()
-    used = {c for t in ("supply_mix", "exposure", "industry_exposure") if t in tables for c in _values(tables[t], "country")}
+    used = {
+        c for t in ("supply_mix", "exposure", "industry_exposure") if t in tables for c in _values(tables[t], "country")
+    }
     used |= {f for t in ("supply_mix", "exposure") if t in tables for f in _values(tables[t], "focus")}
     for country in sorted(used | {"UNK"}):
         english, dutch = OWN_NAMES.get(country) or names.get(country) or (country, None)
@@ -61,12 +66,36 @@ def build_labels(
             }
         )
     for node in reference.nodes.values():
-        rows.append({"kind": "node", "code": node.node, "name_en": node.name_en, "name_nl": node.name_nl, "source": "data/reference/nodes.csv"})
+        rows.append(
+            {
+                "kind": "node",
+                "code": node.node,
+                "name_en": node.name_en,
+                "name_nl": node.name_nl,
+                "source": "data/reference/nodes.csv",
+            }
+        )
     for group in reference.groups.values():
-        rows.append({"kind": "group", "code": group.group, "name_en": group.name_en, "name_nl": group.name_nl, "source": "data/reference/groups.csv"})
+        rows.append(
+            {
+                "kind": "group",
+                "code": group.group,
+                "name_en": group.name_en,
+                "name_nl": group.name_nl,
+                "source": "data/reference/groups.csv",
+            }
+        )
     if "industry_exposure" in tables:
         for industry in sorted(set(_values(tables["industry_exposure"], "industry"))):
-            rows.append({"kind": "industry", "code": industry, "name_en": f"Industry {industry}", "name_nl": f"Bedrijfstak {industry}", "source": "code of the input-output table"})
+            rows.append(
+                {
+                    "kind": "industry",
+                    "code": industry,
+                    "name_en": f"Industry {industry}",
+                    "name_nl": f"Bedrijfstak {industry}",
+                    "source": "code of the input-output table",
+                }
+            )
     for identifier, entry in INDICATORS.items():
         limit = getattr(thresholds, _THRESHOLDS[identifier]) if identifier in _THRESHOLDS else None
         sign = "<" if limit is not None and limit.below else ">"
@@ -99,5 +128,3 @@ def build_labels(
 
 def _values(table: pa.Table, column: str) -> Iterable[str]:
     return [str(v) for v in table.column(column).unique().to_pylist() if v is not None]
-
-

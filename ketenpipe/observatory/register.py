@@ -99,9 +99,7 @@ class _View:
             f: focus_members(reference, str(f), sorted({*self.year.values()})) for f in indicators["focus"].unique()
         }
         figures = self.group_rows.dropna(subset=["value"])
-        self._figures = {
-            (r.focus, r.group, r.year, r.indicator, r.measure): r for r in figures.itertuples(index=False)
-        }
+        self._figures = {(r.focus, r.group, r.year, r.indicator, r.measure): r for r in figures.itertuples(index=False)}
         every = self.group_rows
         self._noted = {
             (r.focus, r.group, r.year, r.indicator, r.measure): r.reason for r in every.itertuples(index=False)
@@ -110,9 +108,7 @@ class _View:
             key: {r.method: _flag(r) for r in part.itertuples(index=False)}
             for key, part in self.flags.groupby(["focus", "group", "year"])
         }
-        self._vectors = {
-            key: part for key, part in self.exposure.groupby(["focus", "group", "node", "year"])
-        }
+        self._vectors = {key: part for key, part in self.exposure.groupby(["focus", "group", "node", "year"])}
 
     def figure(self, focus: str, group: str, year: int, indicator: str, measure: str) -> float | None:
         found = self._figures.get((focus, group, year, indicator, measure))
@@ -122,7 +118,9 @@ class _View:
         found = self._figures.get((focus, group, year, indicator, measure))
         return None if found is None or pd.isna(found.worst_code) else str(found.worst_code)
 
-    def named_country(self, focus: str, group: str, year: int, indicator: str, measure: str) -> tuple[str | None, float]:
+    def named_country(
+        self, focus: str, group: str, year: int, indicator: str, measure: str
+    ) -> tuple[str | None, float]:
         found = self._figures.get((focus, group, year, indicator, measure))
         if found is None or pd.isna(found.country):
             return None, 0.0
@@ -168,9 +166,7 @@ def _flag(row: object) -> Flag:
     )
 
 
-def _row(
-    view: _View, focus: str, group: str, states: Mapping[str, State], thresholds: Thresholds
-) -> dict[str, object]:
+def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thresholds: Thresholds) -> dict[str, object]:
     state = states[group]
     base: dict[str, object] = {
         "focus": focus,
@@ -248,7 +244,9 @@ class _Weak:
         self._of = (view, focus, group, year)
         self._names = country_names()
 
-    def of(self, direct: bool | None, specific: bool | None, world: bool | None, flags: Mapping[str, Flag]) -> str | None:
+    def of(
+        self, direct: bool | None, specific: bool | None, world: bool | None, flags: Mapping[str, Flag]
+    ) -> str | None:
         if direct:
             return self.head
         for verdict, method, node in (
@@ -285,9 +283,7 @@ class _Weak:
         )
 
 
-def _deciding(
-    flags: Mapping[str, Flag], direct: bool | None, specific: bool | None, world: bool | None
-) -> list[Flag]:
+def _deciding(flags: Mapping[str, Flag], direct: bool | None, specific: bool | None, world: bool | None) -> list[Flag]:
     """The flags that the verdict rests on: those that are true; where all are false, all of them."""
     chain = [flags[m] for m in ("indirect_specific", "indirect_global") if m in flags]
     straight = [flags[m] for m in DIRECT_METHODS if m in flags]
@@ -399,7 +395,9 @@ def _hint(flags: Mapping[str, Flag], nodes: _Weak, view: _View) -> tuple[str, st
         if method in flags and flags[method].suggests and node:
             about, about_nl = nodes.about(node, producers=method == "indirect_global")
             english.append(f"{words} {view.reference.nodes[node].name_en.lower()}" + (f" ({about})" if about else ""))
-            dutch.append(f"{words_nl} {view.reference.nodes[node].name_nl.lower()}" + (f" ({about_nl})" if about_nl else ""))
+            dutch.append(
+                f"{words_nl} {view.reference.nodes[node].name_nl.lower()}" + (f" ({about_nl})" if about_nl else "")
+            )
     return ("; ".join(english), "; ".join(dutch)) if english else None
 
 
@@ -435,9 +433,7 @@ def _shortcomings(view: _View, focus: str, group: str, year: int) -> tuple[int, 
     return points, found
 
 
-def _prioritise(
-    rows: list[dict[str, object]], view: _View, reference: Reference, minimum_import_kusd: float
-) -> None:
+def _prioritise(rows: list[dict[str, object]], view: _View, reference: Reference, minimum_import_kusd: float) -> None:
     """Rank the groups of one focus: public interest x economic weight x risk; the reason says of what."""
     scale = max(minimum_import_kusd, 1.0)
     largest = max((float(str(r["imports_kusd"])) for r in rows if r.get("imports_kusd") is not None), default=0.0)
@@ -455,8 +451,9 @@ def _prioritise(
         weight = math.log1p(imports / scale) / math.log1p(largest / scale)
         row["priority_score"] = interest * weight * risk
         row["priority_reason"] = (
-            f"{interests[0].name_en if interests else 'no public interest named'} ({interest:g}): {group.interest_why_en}"
-            f"; imports of {imports / 1000:,.1f} million USD ({weight:.2f}); weakest link {risk:.2f}"
+            f"{interests[0].name_en if interests else 'no public interest named'} ({interest:g}): "
+            f"{group.interest_why_en}; imports of {imports / 1000:,.1f} million USD ({weight:.2f}); "
+            f"weakest link {risk:.2f}"
         )
         scored.append(row)
     for row in scored:

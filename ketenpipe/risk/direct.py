@@ -98,17 +98,21 @@ def direct_indicators(
             planes = grid.merge(engine.pandas(weighted_risk(imports, risk, measure)), on=KEYS, how="left")
             for name, column in (("G2", "g2"), ("G3", "g3")):
                 reason = planes["coverage"].map(lambda c: "no_governance_score" if c == c else "no_imports")
-                parts.append(_part(planes, name, measure, "imports", planes[column], reason=reason, coverage=planes["coverage"]))
+                parts.append(
+                    _part(planes, name, measure, "imports", planes[column], reason=reason, coverage=planes["coverage"])
+                )
     weighed = grid.merge(_sum(engine, imports, "v", "imports"), on=KEYS, how="left").merge(
         _sum(engine, imports, "v_with_q", "weighed"), on=KEYS, how="left"
     )
-    share = 1.0 - weighed["weighed"].fillna(0.0) / weighed["imports"].where(weighed["imports"] > 0)
+    lacking = (weighed["imports"] - weighed["weighed"].fillna(0.0)).round(3)
+    share = lacking / weighed["imports"].where(weighed["imports"] > 0)
     parts.append(_part(weighed, "value_without_mass", "v", "imports", share.clip(0.0, 1.0), reason="no_imports"))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def _sum(engine: Engine, mix: nw.LazyFrame, measure: str, name: str) -> pd.DataFrame:
-    frame = mix.filter(nw.col(measure) > 0).group_by(*KEYS).agg(nw.col(measure).sum().alias(name))
+    """Total of a measure per product, money summed exactly (as decimals) before it becomes a float."""
+    frame = mix.filter(nw.col(measure) > 0).group_by(*KEYS).agg(nw.col(measure).sum().cast(nw.Float64).alias(name))
     return engine.pandas(frame)
 
 

@@ -36,10 +36,7 @@ def build_country_risk(governance: pa.Table | None, dimension: str) -> pa.Table:
     parts = []
     for year, rows in frame.groupby("year"):
         held = set(rows.loc[rows["estimate"].notna(), "dimension"])
-        if dimension == "mean6":
-            used = list(DIMENSIONS) if held == set(DIMENSIONS) else ["PV"]
-        else:
-            used = [dimension]
+        used = (list(DIMENSIONS) if held == set(DIMENSIONS) else ["PV"]) if dimension == "mean6" else [dimension]
         chosen = rows[rows["dimension"].isin(used)]
         if chosen.empty:
             continue

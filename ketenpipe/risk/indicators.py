@@ -54,14 +54,15 @@ class World:
     thresholds: Thresholds
     production_vintage: str | None = None
     years: list[int] = field(init=False)
-    statistics: pd.DataFrame | None = field(init=False)
+    statistics: dict[int, pd.DataFrame] = field(init=False)
     risk: dict[int, dict[str, float]] = field(init=False)
     wgi_vintage: dict[int, str] = field(init=False)
     releases: dict[tuple[str, int], str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.years = sorted({int(y) for y in self.flows.column("year").unique().to_pylist()})
-        self.statistics = None if self.mining is None or not self.mining.num_rows else self.mining.to_pandas()
+        held = pd.DataFrame() if self.mining is None or not self.mining.num_rows else self.mining.to_pandas()
+        self.statistics = {int(y): part for y, part in held.groupby("year")} if len(held) else {}
         scored = self.country_risk.to_pandas()
         scored = scored[scored["risk"].notna()]
         self.risk = {
@@ -85,8 +86,8 @@ class World:
 
 ROW = [
     "focus", "level", "code", "hs_revision", "group", "tier", "year", "indicator", "measure", "basis",
-    "value", "low", "high", "method_value", "coverage", "country", "country_share", "worst_code", "worst_value", "reason", "confidence",
-    "source_vintage",
+    "value", "low", "high", "method_value", "coverage", "country", "country_share", "worst_code", "worst_value",
+    "reason", "confidence", "source_vintage",
 ]  # fmt: skip
 
 
@@ -111,9 +112,7 @@ def build_indicators(world: World, progress: Callable[[str], None] | None = None
     node_rows = _concat([nodes, node_made, node_traced])
     node_rows = _worst_codes(world, node_rows, _concat([hs6, hs6_made, hs6_traced]))
     chain_rows = pd.DataFrame(_chain_rows(world, node_rows), columns=ROW)
-    heads = pd.DataFrame(
-        [(g.group, g.node) for g in world.reference.groups.values()], columns=["group", "head"]
-    )
+    heads = pd.DataFrame([(g.group, g.node) for g in world.reference.groups.values()], columns=["group", "head"])
     of_groups = node_rows.merge(heads, on="group").query("code == head and tier == 0").drop(columns="head")
     of_groups = of_groups.assign(level="group", code=of_groups["group"])
     rows = _concat([hs6, hs6_made, hs6_traced, node_rows, of_groups, chain_rows])
@@ -180,9 +179,7 @@ def _direct(world: World, level: str) -> pd.DataFrame:
         for g in (True, False)
     }
     governed = out["indicator"].isin(["G2", "G3"])
-    out["source_vintage"] = [
-        stamp[key] for key in zip(out["hs_revision"], out["year"], governed, strict=True)
-    ]
+    out["source_vintage"] = [stamp[key] for key in zip(out["hs_revision"], out["year"], governed, strict=True)]
     by_mass = _mass_coverage(out)
     out["coverage"] = out["coverage"].where(out["coverage"].notna(), by_mass)
     if level == "hs6":
@@ -245,7 +242,7 @@ def _production_rows_hs6(world: World) -> list[dict[str, object]]:
         if world.reference.production_link(code, revision) is None:
             continue
         for year in world.years:
-            mix = code_mix(world.reference, world.statistics, revision, code, year)
+            mix = code_mix(world.reference, world.statistics.get(year), revision, code, year)
             for focus in world.foci:
                 base = {"focus": focus, "level": "hs6", "code": code, "hs_revision": revision, "group": None, "tier": 0}
                 rows += _mix_rows(world, base, mix, year)
@@ -275,14 +272,14 @@ def _production_rows_nodes(world: World) -> list[dict[str, object]]:
 
 def mix_of_node(world: World, node: str, revision: str, year: int) -> WorldMix | None:
     """World mix of a node: its own statistic or list, else the one material that all its codes belong to."""
-    own = node_mix(world.reference, world.statistics, node, year)
+    own = node_mix(world.reference, world.statistics.get(year), node, year)
     if own is not None:
         return own
     codes = world.reference.codes(node, revision)
     links = [world.reference.production_link(c, revision) for c in codes]
     materials = {link.material for link in links if link is not None}
     if codes and all(links) and len(materials) == 1:
-        return code_mix(world.reference, world.statistics, revision, codes[0], year)
+        return code_mix(world.reference, world.statistics.get(year), revision, codes[0], year)
     return None
 
 
@@ -293,7 +290,7 @@ def _traced_rows_hs6(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     mix = world.tracing.supply_mix.to_pandas()
     keys = ["focus", "hs_revision", "code", "year"]
-    vectors = {k: g for k, g in mix.groupby(keys)}
+    vectors = {key: part for key, part in mix.groupby(keys)}
     traced = world.tracing.tracing.to_pandas()
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
     union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
@@ -469,9 +466,9 @@ class NodeSupply:
     def __init__(self, world: World) -> None:
         keys = ["focus", "hs_revision", "code", "year"]
         mix = world.tracing.supply_mix.to_pandas()
-        self._mix = {k: g for k, g in mix.groupby(keys)}
+        self._mix = {key: part for key, part in mix.groupby(keys)}
         traced = world.tracing.tracing.to_pandas()
-        self._traced = {k: r for k, r in traced[traced["measure"] == "q"].set_index(keys).iterrows()}
+        self._traced = {key: row for key, row in traced[traced["measure"] == "q"].set_index(keys).iterrows()}
 
     def own_supply(self, focus: str, revision: str, codes: Iterable[str], year: int) -> dict[str, float] | None:
         """Codes' traced rows combined by the focus's consumption, where that is 0 by its supply."""
@@ -540,12 +537,12 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     plan = world.exposure.chain_nodes.to_pandas()
     exposure = world.exposure.exposure.to_pandas()
-    vectors = {k: g for k, g in exposure.groupby(["focus", "group", "year"])}
+    vectors = {key: part for key, part in exposure.groupby(["focus", "group", "year"])}
     planes = nodes[nodes["measure"].isin(["q", "p"]) & nodes["indicator"].isin(["T", "G3", "C3", "G2"])]
-    figure = {
+    figure: dict[tuple[object, ...], float | None] = {
         (r.focus, r.group, r.code, r.year, r.indicator, r.basis): r.value for r in planes.itertuples(index=False)
     }
-    makers = {
+    makers: dict[tuple[object, ...], tuple[str | None, float | None]] = {
         (r.focus, r.group, r.code, r.year): (r.country, r.country_share)
         for r in planes[planes["indicator"] == "C3"].itertuples(index=False)
     }
@@ -553,7 +550,7 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
     for (focus, group, year), part in vectors.items():
         placed = plan[plan["group"] == group].set_index("node")
         head = world.reference.groups[group].node
-        per_node = {n: g for n, g in part.groupby("node")}
+        per_node = {key: part for key, part in part.groupby("node")}
         if head not in per_node:
             continue
         base = {
@@ -633,7 +630,9 @@ def _links_of_chain(
             concentrated[node] = node_test(c3, g2, world.thresholds.C3.flag, world.thresholds.G2.flag)
     x1g = kleene_and(fails, kleene_or(concentrated.values()))
     # The node that the statistic itself stands for is the better name than a later stage tied to it.
-    holders = sorted((n for n, v in concentrated.items() if v), key=lambda n: (basis[n] != "world_production_mix", -tier[n], n))
+    holders = sorted(
+        (n for n, v in concentrated.items() if v), key=lambda n: (basis[n] != "world_production_mix", -tier[n], n)
+    )
     why = ["export_proxy"] if basis[head] == "export_proxy" else []
     if not concentrated:
         lacking = placed["status"].isin(["missing", "dashed", "cut_off"]).any()
@@ -649,7 +648,10 @@ def _links_of_chain(
         }
     )  # fmt: skip
 
-    for name, members, kind in (("X2", specific, "traced"), ("X2g", [n for n in per_node if n not in specific], "world_production_mix")):
+    for name, members, kind in (
+        ("X2", specific, "traced"),
+        ("X2g", [n for n in per_node if n not in specific], "world_production_mix"),
+    ):
         links = {
             n: w * g3 / 10.0
             for n in members
@@ -665,7 +667,7 @@ def _links_of_chain(
                 **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
                 "value": links[worst] if worst else None, "worst_code": worst, "country": country,
                 "country_share": share,
-                "reason": "; ".join([*( ["path: " + str(placed.loc[worst, "path"])] if worst else ["no_governance_score"]), *notes]),
+                "reason": "; ".join([f"path: {placed.loc[worst, 'path']}" if worst else "no_governance_score", *notes]),
             }
         )  # fmt: skip
 
@@ -714,7 +716,10 @@ def _strongest(
     """Of the passing nodes the one with the largest weakest-link value."""
     if not nodes:
         return None
-    return min(nodes, key=lambda n: (-(weight[n] or 0.0) * (_float(figure.get((focus, group, n, year, "G3", "traced"))) or 0.0), n))
+    return min(
+        nodes,
+        key=lambda n: (-(weight[n] or 0.0) * (_float(figure.get((focus, group, n, year, "G3", "traced"))) or 0.0), n),
+    )
 
 
 def _number(value: bool | None) -> float | None:
@@ -752,7 +757,9 @@ def _worst_codes(world: World, nodes: pd.DataFrame, hs6: pd.DataFrame) -> pd.Dat
     worst = worst[[*keys, "code", "value"]].rename(
         columns={"node": "code", "code": "found_code", "value": "found_value"}
     )
-    merged = nodes.merge(worst, on=["focus", "code", "hs_revision", "year", "indicator", "measure", "basis"], how="left")
+    merged = nodes.merge(
+        worst, on=["focus", "code", "hs_revision", "year", "indicator", "measure", "basis"], how="left"
+    )
     merged["worst_code"] = merged["worst_code"].where(merged["worst_code"].notna(), merged["found_code"])
     merged["worst_value"] = merged["worst_value"].where(merged["worst_value"].notna(), merged["found_value"])
     return merged[ROW]
@@ -770,7 +777,9 @@ def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=ROW)
     needed["figure"] = needed["method_value"].where(needed["indicator"] == "S1", needed["value"]).astype(float)
     needed[keys] = needed[keys].astype(object).where(needed[keys].notna(), "")
-    wide = needed.pivot_table(index=[*keys, "year"], columns="indicator", values="figure", aggfunc="first", dropna=False)
+    wide = needed.pivot_table(
+        index=[*keys, "year"], columns="indicator", values="figure", aggfunc="first", dropna=False
+    )
     wide = wide.reindex(columns=["C1", "C2", "S1", "M"]).dropna(how="all")
     limits = world.thresholds
     out: list[dict[str, object]] = []
@@ -778,7 +787,7 @@ def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
     for index, row in wide.iterrows():
         *item, year = index
         tests = [
-            None if not row[i] == row[i] else bool(row[i] > limit.flag)
+            None if row[i] != row[i] else bool(row[i] > limit.flag)
             for i, limit in (("C1", limits.C1), ("C2", limits.C2), ("S1", limits.S1))
         ]
         holds = None if not row["M"] > 0 else kleene_and(kleene_and(tests[0], tests[1]), tests[2])
@@ -787,7 +796,7 @@ def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
         base = dict(zip(keys, (v if v != "" else None for v in item), strict=True))
         base |= {"measure": "v", "basis": "imports", "confidence": "high"}
         for year, holds in by_year.items():
-            stamp = world.vintage(base["hs_revision"], year, "baci")
+            stamp = world.vintage(str(base["hs_revision"]), year, "baci")
             out.append(
                 {
                     **base, "year": year, "indicator": "geodep_criteria", "value": _number(holds),

@@ -7,7 +7,6 @@ enters a method that has none.
 
 from __future__ import annotations
 
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +22,12 @@ KEYS = ["focus", "level", "code", "hs_revision", "group", "tier", "year"]
 ITEM = KEYS[:-1]
 ON_GOVERNANCE = ("tno", "node_test", "indirect_specific", "indirect_global")
 SET_LEVEL = {"indirect_specific": "group", "indirect_global": "group"}
+_BASIS_OF_SET = {
+    "tno": "observed",
+    "node_test": "traced",
+    "indirect_specific": "traced",
+    "indirect_global": "world_production_mix",
+}
 _NONE = "~none~"
 
 _PICK = {
@@ -127,7 +132,13 @@ def _facts(indicators: pa.Table) -> pd.DataFrame:
         if series.index.has_duplicates:
             series = series[~series.index.duplicated()]
         out[name] = series.reindex(out.index)
-    for name, indicator in (("T_reason", "T"), ("C4b_reason", "C4b"), ("X1_reason", "X1"), ("X1g_reason", "X1g"), ("C3_reason", "C3")):
+    for name, indicator in (
+        ("T_reason", "T"),
+        ("C4b_reason", "C4b"),
+        ("X1_reason", "X1"),
+        ("X1g_reason", "X1g"),
+        ("C3_reason", "C3"),
+    ):
         rows = long[(long["indicator"] == indicator) & (long["measure"] != "v")].set_index(KEYS)
         rows = rows[~rows.index.duplicated()]
         out[name] = rows["reason"].reindex(out.index).fillna("").astype(str)
@@ -145,7 +156,9 @@ def _above(values: pd.Series, limit: float) -> pd.Series:
     return (values > limit).astype("boolean").where(values.notna(), pd.NA)
 
 
-def _verdicts(facts: pd.DataFrame, limits: Thresholds, scale: float, *, unknown_on_top: bool = False) -> dict[str, Verdict]:
+def _verdicts(
+    facts: pd.DataFrame, limits: Thresholds, scale: float, *, unknown_on_top: bool = False
+) -> dict[str, Verdict]:
     """Every method on every item: raw verdict, the one that may be told, reason, where the method applies."""
     nothing = pd.Series(None, index=facts.index, dtype=object)
     direct = facts["level"].isin(["hs6", "node", "group"]) & facts["M"].notna()
@@ -184,7 +197,13 @@ def _verdicts(facts: pd.DataFrame, limits: Thresholds, scale: float, *, unknown_
         ),
         index=facts.index,
     ).replace({_NONE: None})
-    out["cbs"] = {"applies": direct, "raw": cbs, "known": cbs, "reason": no_imports.where(cbs.isna(), None), "band": band}
+    out["cbs"] = {
+        "applies": direct,
+        "raw": cbs,
+        "known": cbs,
+        "reason": no_imports.where(cbs.isna(), None),
+        "band": band,
+    }
 
     on_imports = _above(facts["C4a"], limits.C4.flag * scale)
     on_traced = _above(facts["C4b"], limits.C4.flag * scale)
@@ -281,14 +300,14 @@ def _indirect(
 
 def _persistent(facts: pd.DataFrame, holds: pd.Series, limits: Thresholds) -> pd.Series:
     """GeoDep's rule: at least 2 of the last 3 years hold; unknown where the unknown years could make it 2."""
-    frame = facts[ITEM + ["year"]].copy()
+    frame = facts[[*ITEM, "year"]].copy()
     frame["yes"] = (holds == True).fillna(False).to_numpy(bool)  # noqa: E712
     frame["open"] = holds.isna().to_numpy(bool)
     sure = frame["yes"].astype(int)
     unsure = frame["open"].astype(int)
     for back in range(1, limits.P1.window):
         earlier = frame.assign(year=frame["year"] + back).rename(columns={"yes": "was", "open": "unsure"})
-        joined = frame[ITEM + ["year"]].merge(earlier, on=[*ITEM, "year"], how="left")
+        joined = frame[[*ITEM, "year"]].merge(earlier, on=[*ITEM, "year"], how="left")
         joined.index = frame.index
         sure = sure + (joined["was"] == True).astype(int)  # noqa: E712
         unsure = unsure + ((joined["unsure"] == True) | joined["was"].isna()).astype(int)  # noqa: E712
@@ -302,9 +321,9 @@ def _neighbouring_years(frame: pd.DataFrame, raw: pd.Series, world: World | None
     """The same verdict a year earlier and later; unknown across a change of the WGI edition."""
     out = {}
     for name, step in (("the year before", 1), ("the year after", -1)):
-        other = frame[ITEM + ["year"]].assign(verdict=raw.to_numpy(dtype=object))
+        other = frame[[*ITEM, "year"]].assign(verdict=raw.to_numpy(dtype=object))
         other["year"] = other["year"] + step
-        joined = frame[ITEM + ["year"]].merge(other, on=[*ITEM, "year"], how="left")["verdict"]
+        joined = frame[[*ITEM, "year"]].merge(other, on=[*ITEM, "year"], how="left")["verdict"]
         values = joined.astype("boolean")
         values.index = frame.index
         if world is not None:
@@ -336,9 +355,7 @@ def _churn(world: World, flags: pa.Table) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for (focus, method, revision), part in frame.groupby(["focus", "method", "hs_revision"]):
         part = part[part["level"] == SET_LEVEL.get(method, "hs6")]
-        sets: dict[int, set[str]] = {
-            int(y): set(p.loc[p["flagged"].eq(True), "code"]) for y, p in part.groupby("year")
-        }
+        sets: dict[int, set[str]] = {int(y): set(p.loc[p["flagged"].eq(True), "code"]) for y, p in part.groupby("year")}
         told: dict[int, int] = {int(y): int(p["flagged"].notna().sum()) for y, p in part.groupby("year")}
         for year in sorted(sets):
             if year - 1 not in sets:
@@ -356,13 +373,22 @@ def _churn(world: World, flags: pa.Table) -> pd.DataFrame:
                 value = 1.0 - len(before & now) / len(before)
             rows.append(
                 {
-                    "focus": focus, "level": "set", "code": method, "hs_revision": revision, "group": None, "tier": None,
-                    "year": year, "indicator": "P2", "measure": "none",
-                    "basis": "imports" if method in ("geodep", "swd2021", "cbs", "crma65") else "traced" if method != "tno" else "observed",
-                    "value": value, "unit": "share", "reason": reason, "confidence": "high",
-                    "source_vintage": world.vintage(str(revision), year, "baci", "wgi"), "method_version": METHOD_VERSION,
+                    "focus": focus,
+                    "level": "set",
+                    "code": method,
+                    "hs_revision": revision,
+                    "group": None,
+                    "tier": None,
+                    "year": year,
+                    "indicator": "P2",
+                    "measure": "none",
+                    "basis": _BASIS_OF_SET.get(str(method), "imports"),
+                    "value": value,
+                    "unit": "share",
+                    "reason": reason,
+                    "confidence": "high",
+                    "source_vintage": world.vintage(str(revision), year, "baci", "wgi"),
+                    "method_version": METHOD_VERSION,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
-
-

@@ -103,5 +103,7 @@ def load_thresholds(*directories: Path) -> Thresholds:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
         raise InputRefused(
-            f"threshold {place}: {first['msg'].lower()}", path=path, todo="compare it with data/reference/thresholds.toml"
+            f"threshold {place}: {first['msg'].lower()}",
+            path=path,
+            todo="compare it with data/reference/thresholds.toml",
         ) from error

@@ -84,6 +84,7 @@ def _aliases(path: Path) -> dict[tuple[str, str], str]:
     return table
 
 
+@lru_cache(maxsize=8192)
 def harmonise(iso3: str, source: str) -> str:
     """The project's ISO3 code for a code as a source writes it.
 

@@ -173,7 +173,9 @@ class Table:
                 if high is not None and c.maximum is not None and high > c.maximum + slack:
                     raise ContractBroken(f"table {self.name}: column {c.name} reaches {high}, above {c.maximum}")
         if self.key and table.num_rows:
-            groups = table.select(list(self.key)).group_by(list(self.key), use_threads=False).aggregate([([], "count_all")])
+            groups = (
+                table.select(list(self.key)).group_by(list(self.key), use_threads=False).aggregate([([], "count_all")])
+            )
             if groups.num_rows != table.num_rows:
                 repeated = groups.filter(pc.greater(groups.column("count_all"), 1)).slice(0, 1).to_pylist()[0]
                 repeated.pop("count_all")
@@ -199,33 +201,43 @@ def _to_arrow(data: pa.Table | pd.DataFrame | Iterable[dict[str, object]], table
         return data
     try:
         if isinstance(data, pd.DataFrame):
+            if data.empty and set(data.columns) <= set(table.names):
+                return table.empty()
             columns = {}
             for name in data.columns:
                 kind = table.column(name).type if name in table._by_name else None
                 series = data[name]
                 if kind is not None and not pa.types.is_floating(kind):
-                    values = [None if _missing(v) else v for v in series.tolist()]
-                    if pa.types.is_integer(kind):
-                        values = [None if v is None else int(v) for v in values]
-                    columns[name] = pa.array(values, kind)
+                    columns[name] = _column_of(series, kind)
                 elif kind is not None:
                     columns[name] = pa.array(pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan))
                 else:
                     columns[name] = pa.array(series)
             return pa.table(columns)
         rows = list(data)
+        if not rows:
+            return table.empty()
         names = [c.name for c in table.columns if any(c.name in r for r in rows)]
         unknown = sorted({k for r in rows for k in r} - set(table.names))
         if unknown:
             raise ContractBroken(f"table {table.name}: column(s) {', '.join(unknown)} are not in its contract")
         return pa.table(
-            {
-                n: pa.array([None if _missing(r.get(n)) else r.get(n) for r in rows], table.column(n).type)
-                for n in names
-            }
+            {n: pa.array([None if _missing(r.get(n)) else r.get(n) for r in rows], table.column(n).type) for n in names}
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as error:
         raise ContractBroken(f"table {table.name}: {error}") from error
+
+
+def _column_of(series: pd.Series, kind: pa.DataType) -> pa.Array:
+    """A pandas column as Arrow, missing values of every sort as null; whole floats may become integers."""
+    if pa.types.is_string(kind):
+        return pa.array(series, kind, from_pandas=True)
+    values = [None if _missing(v) else v for v in series.tolist()]
+    if pa.types.is_integer(kind):
+        if broken := [v for v in values if v is not None and int(v) != v]:
+            raise ValueError(f"column {series.name} has {broken[0]!r}, which is no whole number")
+        values = [None if v is None else int(v) for v in values]
+    return pa.array(values, kind)
 
 
 def _missing(value: object) -> bool:

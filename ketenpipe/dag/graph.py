@@ -1,0 +1,35 @@
+"""The whole graph: assets, checks, job, schedule and resources, for the command and for the Dagster UI alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from ketenpipe.dag.assets import chain, observatory, review, risk, sources
+from ketenpipe.dag.checks import build_checks
+from ketenpipe.dag.io import ParquetIOManager
+from ketenpipe.dag.jobs import monthly_refresh, monthly_refresh_schedule
+from ketenpipe.dag.resources import Workspace
+from ketenpipe.settings import Settings
+
+ASSETS = dg.load_assets_from_modules([sources, chain, risk, review, observatory])
+
+
+def assemble(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions for these settings.
+
+    Args:
+        settings: what the workspace resource carries.
+        overrides: resources by key that replace the project's own (for tests).
+    """
+    workspace = Workspace.of(settings)
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=build_checks(),
+        jobs=[monthly_refresh],
+        schedules=[monthly_refresh_schedule],
+        resources={"workspace": workspace, "io_manager": ParquetIOManager(workspace=workspace), **(overrides or {})},
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,78 @@
+"""From a table's contract to what Dagster shows of it: key, group, owner, kinds, column schema, row count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from ketenpipe.tables.contract import Table
+
+
+def key(table: Table) -> dg.AssetKey:
+    """The asset key: folder of the method, then table."""
+    return dg.AssetKey([table.folder, table.name])
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The contract's columns as Dagster shows them, units and closed lists in the description."""
+    columns = []
+    for c in table.columns:
+        text = c.description + (f" [{c.unit}]" if c.unit else "")
+        if c.allowed:
+            text += f"; one of: {', '.join(c.allowed)}"
+        columns.append(
+            dg.TableColumn(
+                c.name,
+                str(c.type),
+                description=text,
+                constraints=dg.TableColumnConstraints(nullable=c.nullable),
+                tags={"ketenpipe/key": ""} if c.name in table.key else None,
+            )
+        )
+    return dg.TableSchema(columns)
+
+
+def spec(
+    table: Table,
+    method: str,
+    *,
+    kinds: Iterable[str] = ("python",),
+) -> dg.AssetSpec:
+    """The asset of one table.
+
+    Args:
+        table: its contract.
+        method: how it is made, with the formula.
+        kinds: besides ``parquet``.
+    """
+    return dg.AssetSpec(
+        key(table),
+        description=f"{table.description}.\n\n{method}",
+        group_name=table.folder,
+        owners=[table.owner],
+        kinds={"parquet", *kinds},
+        tags={"ketenpipe/released": "yes" if table.released else "no"},
+        metadata={
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": f"{table.folder}.{table.name}",
+            "key": ", ".join(table.key) or "none",
+        },
+    )
+
+
+def out(table: Table, method: str, *, kinds: Iterable[str] = ("python",)) -> dg.AssetOut:
+    """The same as one output of a multi-asset."""
+    return dg.AssetOut.from_spec(spec(table, method, kinds=kinds), dagster_type=dg.Any)
+
+
+def asset_in(table: Table) -> dg.AssetIn:
+    """A table as an input."""
+    return dg.AssetIn(key=key(table))
+
+
+def made(table: Table, data: pa.Table, metadata: Mapping[str, Any] | None = None) -> dg.Output[pa.Table]:
+    """A table as an output, with its row count."""
+    return dg.Output(data, output_name=table.name, metadata={"dagster/row_count": data.num_rows, **(metadata or {})})
