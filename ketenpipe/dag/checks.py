@@ -159,7 +159,9 @@ def _of_flows() -> dg.AssetChecksDefinition:
             result = checks.schema_and_keys(BACI_FLOWS, data)
             rows += data.num_rows
             stamps.append(
-                data.select(["hs_revision", "release", "year"]).group_by(["hs_revision", "release", "year"]).aggregate([])
+                data.select(["hs_revision", "release", "year"])
+                .group_by(["hs_revision", "release", "year"])
+                .aggregate([])
             )
             if not result.passed:
                 break

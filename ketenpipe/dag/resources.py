@@ -91,7 +91,9 @@ class Workspace(dg.ConfigurableResource):
         if self.catalogue is not None:
             given = Path(self.catalogue)
             if not given.is_dir():
-                raise InputRefused("there is no such catalogue folder", path=given, todo="name a folder like data/reference")
+                raise InputRefused(
+                    "there is no such catalogue folder", path=given, todo="name a folder like data/reference"
+                )
             dirs.append(given)
         return tuple(dirs)
 

@@ -52,6 +52,7 @@ STEPS = {
     "register": "Passing verdicts",
     "pictures": "Drawing pictures",
     "publishing": "Publishing",
+    "reporting": "Stating what changed",
     "catalogue": "Writing the catalogue",
 }
 
@@ -156,7 +157,7 @@ class _Listener:
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         step = entry.step_key or ""
-        words = STEPS.get(step)
+        words = STEPS.get(step.rsplit("__", 1)[-1])
         event = entry.dagster_event
         if event is None:
             if words and entry.level == logging.INFO:

@@ -21,9 +21,7 @@ SUM_TOLERANCE = 1e-6
 #: A tracing row and the supply may differ by this much, relative to the supply.
 RESIDUAL_TOLERANCE = 1e-6
 #: Words and codes that stand for a total or a region, never for a country.
-NOT_COUNTRIES = (
-    "ALL", "DELETE", "EU", "EU27", "EU28", "EUR", "EUU", "OTH", "REST", "ROW", "SUM", "TOT", "TOTAL", "WLD", "WORLD", "WWW",
-)  # fmt: skip
+NOT_COUNTRIES = tuple("ALL DELETE EU EU27 EU28 EUR EUU OTH REST ROW SUM TOT TOTAL WLD WORLD WWW".split())
 #: Indicators that are a Herfindahl-Hirschman index over all suppliers: within [1/n, 1].
 HHI_INDICATORS = ("hhi_import", "hhi_world_export", "hhi_production", "C1", "C2", "C3")
 #: The same kind of sum without the focus's own part: within [0, 1].
@@ -96,7 +94,9 @@ def _sums_to_one(name: str, data: pa.Table, keys: Sequence[str], column: str, wh
     if bad is None:
         return _holds(name, f"{sums.num_rows} {what} sum to 1", sums.num_rows)
     value = bad[f"{column}_sum"]
-    return _fails(name, f"the {what} ({column}) of {_named(bad, keys)} sum to {value:.9g}, not to 1", sums.num_rows, bad)
+    return _fails(
+        name, f"the {what} ({column}) of {_named(bad, keys)} sum to {value:.9g}, not to 1", sums.num_rows, bad
+    )
 
 
 def supply_shares_sum_to_one(supply_mix: pa.Table) -> CheckResult:
@@ -148,7 +148,9 @@ def no_total_rows(producers: pa.Table, column: str = "country") -> CheckResult:
     if bad is None:
         return _holds(name, f"{producers.num_rows} producers, no total row among them", producers.num_rows)
     rest = _named(bad, (c for c in ("material", "hs_revision", "code", "year") if c in bad))
-    return _fails(name, f"'{bad[column]}' stands among the producers ({rest}): a total is no country", producers.num_rows, bad)
+    return _fails(
+        name, f"'{bad[column]}' stands among the producers ({rest}): a total is no country", producers.num_rows, bad
+    )
 
 
 def one_vintage_per_year(governance: pa.Table) -> CheckResult:
@@ -189,7 +191,8 @@ def one_release_per_series(flows: pa.Table) -> CheckResult:
         if other is not row:
             sentence = (
                 f"the series of {row['hs_revision']} joins two BACI releases, {other['release']} (from "
-                f"{other['year_min']}) and {row['release']} (from {row['year_min']}): refresh every year from one release"
+                f"{other['year_min']}) and {row['release']} (from {row['year_min']}): refresh every year from one "
+                f"release"
             )
             return _fails(name, sentence, counted.num_rows, row)
     return _holds(name, f"{counted.num_rows} series, one BACI release each", counted.num_rows)

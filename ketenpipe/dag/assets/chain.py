@@ -33,9 +33,10 @@ from ketenpipe.tables.registry import (
     outs={
         PRODUCTION.name: out(
             PRODUCTION,
-            "`p_k[i]`, the first that exists: an observed statistic of the same form, a cited producer list, the export "
-            "proxy `max(0, exports - imports)`, which is a lower bound. Non-producers have `p = 0`; what they export "
-            "beyond their imports is of unknown origin. Where exports exceed supply, `p` is raised to balance.",
+            "`p_k[i]`, the first that exists: an observed statistic of the same form, a cited producer list, the "
+            "export proxy `max(0, exports - imports)`, which is a lower bound. Non-producers have `p = 0`; what "
+            "they export beyond their imports is of unknown origin. Where exports exceed supply, `p` is raised "
+            "to balance.",
             kinds=("python", "numpy"),
         ),
         ORIGIN_MIX.name: out(
@@ -45,8 +46,8 @@ from ketenpipe.tables.registry import (
         ),
         TRACING.name: out(
             TRACING,
-            "`Z[j,i] = X[i,j]`, `x = p + sum_i Z[j,i]`, `A = Z diag(1/x)`, `R = (I - A)^-1 diag(p)` (Kastner et al. 2011). "
-            "Rows of `R` sum to `x`; `row_residual` says how closely. "
+            "`Z[j,i] = X[i,j]`, `x = p + sum_i Z[j,i]`, `A = Z diag(1/x)`, `R = (I - A)^-1 diag(p)` (Kastner et "
+            "al. 2011). Rows of `R` sum to `x`; `row_residual` says how closely. "
             "`imputed_share(f) = sum_c O[f,c] d_c`. Proportional mixing is an assumption.",
             kinds=("python", "numpy"),
         ),
@@ -77,8 +78,8 @@ def origin_tracing(
     outs={
         CHAIN_NODES.name: out(
             CHAIN_NODES,
-            "The nodes of the catalogue with the tier, path and weight they have in this run. Path weight = product over "
-            "edges of 1 where essential, else the intensity; null where an intensity is empty.",
+            "The nodes of the catalogue with the tier, path and weight they have in this run. Path weight = "
+            "product over edges of 1 where essential, else the intensity; null where an intensity is empty.",
             kinds=("python", "networkx"),
         ),
         CHAIN_EDGES.name: out(
@@ -86,9 +87,9 @@ def origin_tracing(
         ),
         EXPOSURE.name: out(
             EXPOSURE,
-            "`x_0 = O_k[f,:]` at tier 0; `x_n(m) = x_(n-1)(k) @ O_m` for an input `m` of `k`. A node that no code isolates "
-            "takes the world production mix, the same vector for every country; a dashed step passes its users' vector "
-            "through. Each vector sums to 1 with `UNK`.",
+            "`x_0 = O_k[f,:]` at tier 0; `x_n(m) = x_(n-1)(k) @ O_m` for an input `m` of `k`. A node that no "
+            "code isolates takes the world production mix, the same vector for every country; a dashed step "
+            "passes its users' vector through. Each vector sums to 1 with `UNK`.",
             kinds=("python", "networkx"),
         ),
     },
@@ -121,8 +122,8 @@ def look_through(
         INDUSTRY_EXPOSURE.name: out(
             INDUSTRY_EXPOSURE,
             "`FV[c->j] = sum_{i in c} Z_ij / sum_i Z_ij`, `FIR[c->j] = sum_{i in c}(L-I)_ij / sum_i (L-I)_ij` with "
-            "`L = (I - A)^-1`, `FMR` with the Ghosh inverse, `hidden_ratio` = foreign FIR/FV where FIR >= 0.01. What rests "
-            "on a synthetic table says `basis = synthetic` and never flags.",
+            "`L = (I - A)^-1`, `FMR` with the Ghosh inverse, `hidden_ratio` = foreign FIR/FV where FIR >= 0.01. "
+            "What rests on a synthetic table says `basis = synthetic` and never flags.",
             kinds=("python", "scipy"),
         ),
         INDUSTRY_TIERS.name: out(

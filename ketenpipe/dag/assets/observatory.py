@@ -41,9 +41,9 @@ from ketenpipe.tables.registry import (
     REVIEW_DECISIONS,
     SOURCES,
     SUPPLY_MIX,
+    TABLES,
     TRACING,
 )
-from ketenpipe.tables.store import write_bytes_atomic
 
 OWNERS = ["team:ketenpipe"]
 FOLDER = "observatory"
@@ -60,8 +60,9 @@ CARRIED = tuple(t for t in RELEASED if t is not CHANGES)
     outs={
         CRMA_MONITOR.name: out(
             CRMA_MONITOR,
-            "C4: `max_{c not in f, not in EU27}` of the traced supply where production is observed and confidence not low, "
-            "else of all imports (proxy), against 65 % (Regulation (EU) 2024/1252); strictly above exceeds.",
+            "C4: `max_{c not in f, not in EU27}` of the traced supply where production is observed and "
+            "confidence not low, else of all imports (proxy), against 65 % (Regulation (EU) 2024/1252); strictly "
+            "above exceeds.",
         )
     },
 )
@@ -86,9 +87,9 @@ def crma(
     outs={
         REGISTER.name: out(
             REGISTER,
-            "Verdict per focus and group. Direct: `geodep`, `swd2021` or test T on the product itself; through the chain: X1 "
-            "(specific to the focus) or X1g (the same for every country). Priority = public interest x economic weight x "
-            "risk. Provisional until an expert has signed this very evidence.",
+            "Verdict per focus and group. Direct: `geodep`, `swd2021` or test T on the product itself; through "
+            "the chain: X1 (specific to the focus) or X1g (the same for every country). Priority = public "
+            "interest x economic weight x risk. Provisional until an expert has signed this very evidence.",
         ),
         LABELS.name: out(LABELS, "From the catalogue, the HS code lists, Unicode CLDR and the method's definitions."),
         SOURCES.name: out(SOURCES, "The records of every file of the run, as they go into the release."),
@@ -133,7 +134,8 @@ def register(
     owners=OWNERS,
     kinds={"python", "matplotlib"},
     tags={"ketenpipe/released": "yes"},
-    description="The plane of concentration (O1) and governance (G2) per focus, the suppliers and the chain of each group.",
+    description="The plane of concentration (O1) and governance (G2) per focus, the suppliers and the chain of "
+    "each group.",
     ins={t.name: asset_in(t) for t in (INDICATORS, EXPOSURE, CHAIN_NODES, CHAIN_EDGES, LABELS)},
 )
 def pictures(
@@ -146,22 +148,17 @@ def pictures(
 ) -> dg.MaterializeResult[Any]:
     """Draw, and keep as files until they are published."""
     thresholds = load_thresholds(*workspace.reference_dirs)
-    drawn = drawing.draw_all(
-        {
-            INDICATORS.name: indicators,
-            EXPOSURE.name: exposure,
-            CHAIN_NODES.name: chain_nodes,
-            CHAIN_EDGES.name: chain_edges,
-            LABELS.name: labels,
-        },
-        hhi_limit=thresholds.T_hhi.flag,
-        wgi_limit=thresholds.T_wgi.flag,
-    )
+    tables = {
+        INDICATORS.name: indicators,
+        EXPOSURE.name: exposure,
+        CHAIN_NODES.name: chain_nodes,
+        CHAIN_EDGES.name: chain_edges,
+        LABELS.name: labels,
+    }
+    limits = {"hhi_limit": thresholds.T_hhi.flag, "wgi_limit": thresholds.T_wgi.flag}
+    hashes = [reader.sha256_of(workspace.store.path(TABLES[name])) for name in tables]
     folder = pictures_folder(workspace)
-    for old in folder.glob("*.png"):
-        old.unlink()
-    for name, content in drawn.items():
-        write_bytes_atomic(folder / name, content)
+    drawn = drawing.drawn_once(folder, f"{hashes} {limits}", lambda: drawing.draw_all(tables, **limits))
     shown: dict[str, Any] = {"pictures": len(drawn), "folder": dg.MetadataValue.path(str(folder))}
     for name, content in drawn.items():
         if name.startswith("plane_") and len(content) < SHOWN_BYTES:
@@ -183,7 +180,8 @@ def pictures_folder(workspace: Workspace) -> Path:
             group_name=FOLDER,
             owners=OWNERS,
             kinds={"parquet", "python"},
-            description="The next numbered, immutable release, unless nothing changed. Reads the decision ledger itself "
+            description="The next numbered, immutable release, unless nothing changed. Reads the decision ledger "
+            "itself "
             "and refuses to publish as signed what no expert signed.",
             deps=[*(key(t) for t in CARRIED), key(DOSSIERS), dg.AssetKey([FOLDER, "pictures"])],
         ),
@@ -268,7 +266,8 @@ def reporting(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     owners=OWNERS,
     kinds={"duckdb"},
     deps=[dg.AssetKey([FOLDER, "release"])],
-    description="Views over the Parquet of the latest release, `<home>/ketenpipe.duckdb`, written last and swapped in whole.",
+    description="Views over the Parquet of the latest release, `<home>/ketenpipe.duckdb`, written last and "
+    "swapped in whole.",
 )
 def catalogue(workspace: Workspace) -> dg.MaterializeResult[Any]:
     """Write the catalogue anew."""

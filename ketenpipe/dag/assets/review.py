@@ -31,12 +31,13 @@ EVIDENCE = (CHAIN_NODES, CHAIN_EDGES, EXPOSURE, INDICATORS, FLAGS, TRACING, CRMA
     outs={
         DOSSIERS.name: out(
             DOSSIERS,
-            "The rows of steps one and two that are the group's evidence, as canonical JSON (keys sorted, nine significant "
-            "digits), and `evidence_hash = SHA-256(evidence)`. A signature holds for that hash only.",
+            "The rows of steps one and two that are the group's evidence, as canonical JSON (keys sorted, nine "
+            "significant digits), and `evidence_hash = SHA-256(evidence)`. A signature holds for that hash only.",
         ),
         REVIEW_DECISIONS.name: out(
             REVIEW_DECISIONS,
-            "The append-only ledger `<home>/review/decisions.jsonl`, without names; each line is bound to the one before.",
+            "The append-only ledger `<home>/review/decisions.jsonl`, without names; each line is bound to the "
+            "one before.",
             kinds=("python", "json"),
         ),
     },

@@ -40,8 +40,8 @@ from ketenpipe.tables.registry import (
     outs={
         COUNTRY_RISK.name: out(
             COUNTRY_RISK,
-            "G1 `= clip((2.5 - estimate)/5, 0, 1)`; the mean of six dimensions in years that hold all six, else political "
-            "stability. A country without a score stays null.",
+            "G1 `= clip((2.5 - estimate)/5, 0, 1)`; the mean of six dimensions in years that hold all six, else "
+            "political stability. A country without a score stays null.",
         )
     },
 )
@@ -68,8 +68,8 @@ def governance_risk(workspace: Workspace, governance: pa.Table) -> Iterator[dg.O
         FLAGS.name: out(
             FLAGS,
             "\n".join(f"- {m}: `{d.formula}` ({d.source})" for m, d in METHOD_DEFINITIONS.items())
-            + "\n\nComparisons are strict. `flagged` is null where the verdict cannot be told; each verdict is tried under "
-            "the alternatives that the data allow.",
+            + "\n\nComparisons are strict. `flagged` is null where the verdict cannot be told; each verdict is tried "
+            "under the alternatives that the data allow.",
             kinds=("python",),
         ),
     },

@@ -83,7 +83,8 @@ def _years(context: dg.AssetExecutionContext, workspace: Workspace) -> ByYear:
         ),
         MINING_PRODUCTION.name: out(
             MINING_PRODUCTION,
-            "Read as it is. Total rows are not countries and are left out; a listed country without a figure stays null.",
+            "Read as it is. Total rows are not countries and are left out; a listed country without a figure "
+            "stays null.",
             kinds=("python", "csv"),
         ),
         INPUT_FILES.name: out(

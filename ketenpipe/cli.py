@@ -1,0 +1,661 @@
+"""The door for people: ``ketenpipe run``, ``review``, ``release`` and ``db``.
+
+Belongs here: options, words on the screen, exit codes. Does not belong here: any figure that is not read from a
+release. Exit codes: 0 done (also "nothing changed"), 1 something failed, 2 wrong use, 3 input refused, 4 the home is
+locked by another run. With ``--json`` one JSON document goes to stdout; progress always goes to stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.status import Status
+from rich.table import Table
+
+from ketenpipe.errors import KetenpipeError, WrongUse
+from ketenpipe.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ketenpipe.dag.run import Progress
+    from ketenpipe.observatory.reader import ReleaseInfo
+    from ketenpipe.review.state import State
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(
+    name="ketenpipe",
+    help="Which product groups a country depends on, directly and through the chain, from public data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+)
+review_app = typer.Typer(help="The expert's room: dossiers and decisions.", no_args_is_help=True)
+release_app = typer.Typer(help="The published releases.", no_args_is_help=True)
+app.add_typer(review_app, name="review")
+app.add_typer(release_app, name="release")
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder under which everything is written (default: data).", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def _out() -> Console:
+    return Console(highlight=False, markup=False)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def refusals(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn the project's own errors into one sentence on stderr and their exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KetenpipeError as error:
+            if kwargs.get("as_json"):
+                _print_json(
+                    {"error": {"sentence": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}}
+                )
+            sys.stderr.write(f"ketenpipe: {error}\n")
+            raise typer.Exit(error.exit_code) from error
+
+    return wrapped
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"ketenpipe {importlib.metadata.version('ketenpipe')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take options that stand before a command."""
+
+
+# -- run ------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@refusals
+def run(
+    home: Home = None,
+    sources: Annotated[
+        str | None,
+        typer.Option(
+            help="'sample' (embedded), or a drop folder with baci/, wgi/, mining/, icio/.", show_default="sample"
+        ),
+    ] = None,
+    focus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ISO3", help="Country whose dependencies are meant; may be repeated.", show_default="NLD"),
+    ] = None,
+    bloc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BLOC",
+            help="EU27 (today's 27 in every year) or EU (members of the year); may be repeated.",
+            show_default="EU27",
+        ),
+    ] = None,
+    years: Annotated[
+        str | None,
+        typer.Option(metavar="YEARS", help="Years, e.g. 2018-2024 or 2022.", show_default="every year of the sources"),
+    ] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Folder that overrides data/reference file by file.", show_default=False)
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Tiers of the look-through.", show_default="2")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute everything, publish a release if anything changed, and say what was found."""
+    settings = load_settings(
+        home=home,
+        sources=sources,
+        focus=",".join(focus) if focus else None,
+        bloc=",".join(bloc) if bloc else None,
+        years=years,
+        catalogue=catalogue,
+        depth=depth,
+    )
+    from ketenpipe.dag.run import run_pipeline
+    from ketenpipe.observatory import reader
+    from ketenpipe.tables.lock import home_lock
+
+    started = time.monotonic()
+    with home_lock(settings.home, "ketenpipe run"):
+        before = reader.read_pointer(settings.home)
+        with _progress() as tell:
+            run_pipeline(settings, tell)
+    release = reader.latest(settings.home)
+    published = before is None or before[0] != release.release
+    if as_json:
+        _print_json(_found(settings, release, published))
+    else:
+        _show_found(settings, release, published, time.monotonic() - started)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """Live progress on stderr: a line per finished step, the running one with what it is at."""
+    console = _err()
+    begun: dict[str, float] = {}
+    with Status("Starting", console=console, spinner="dots") as status:
+
+        def tell(progress: Progress) -> None:
+            if progress.kind == "start":
+                begun[progress.step] = time.monotonic()
+                status.update(progress.step)
+            elif progress.kind == "say":
+                status.update(f"{progress.step}: {progress.detail}")
+            else:
+                seconds = time.monotonic() - begun.get(progress.step, time.monotonic())
+                mark = "done  " if progress.kind == "done" else "failed"
+                console.print(f"{mark} {progress.step} ({seconds:.1f} s)")
+
+        yield tell
+
+
+def _rows(release: ReleaseInfo) -> list[dict[str, Any]]:
+    """The register, in order of priority, with the names of groups and foci."""
+    names = _names(release)
+    rows = release.read("register").to_pylist()
+    for row in rows:
+        row["name"] = names.get(("group", row["group"]), row["group"])
+        row["focus_name"] = names.get(("country", row["focus"]), row["focus"])
+    order = list(dict.fromkeys([*release.manifest["parameters"]["focus"], *release.manifest["parameters"]["bloc"]]))
+    place = {focus: at for at, focus in enumerate(order)}
+    return sorted(
+        rows, key=lambda r: (place.get(r["focus"], len(order)), r["year"] is None, r["priority"] or 10**9, r["group"])
+    )
+
+
+def _names(release: ReleaseInfo) -> dict[tuple[str, str], str]:
+    labels = release.read("labels").select(["kind", "code", "name_en"]).to_pylist()
+    return {(r["kind"], r["code"]): r["name_en"] for r in labels}
+
+
+def _places(settings: Settings, release: ReleaseInfo) -> dict[str, str]:
+    places = {"release": release.path, "dossiers": release.path / "dossiers", "pictures": release.path / "pictures"}
+    found = {name: str(path) for name, path in places.items() if path.is_dir()}
+    found["catalogue"] = str((settings.home / "ketenpipe.duckdb").absolute())
+    found["dagster"] = str((settings.home / "dagster").absolute())
+    return found
+
+
+def _found(settings: Settings, release: ReleaseInfo, published: bool) -> dict[str, Any]:
+    return {
+        "release": release.release,
+        "published": published,
+        "nothing_changed": not published,
+        "content_hash": release.content_hash,
+        "manifest_sha256": release.manifest_sha256,
+        "places": _places(settings, release),
+        "verdicts": _rows(release),
+    }
+
+
+def _show_found(settings: Settings, release: ReleaseInfo, published: bool, seconds: float) -> None:
+    console = _out()
+    rows = _rows(release)
+    for focus in dict.fromkeys(r["focus"] for r in rows):
+        own = [r for r in rows if r["focus"] == focus]
+        told = [r for r in own if r["year"] is not None]
+        year = max((r["year"] for r in told), default=None)
+        table = Table(
+            title=f"{own[0]['focus_name']} ({focus}), {year or 'no year'}",
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
+        table.add_column("Product group", overflow="fold", min_width=14, max_width=26 if console.width >= 100 else 18)
+        table.add_column("Verdict", overflow="fold")
+        table.add_column("Robust", no_wrap=True)
+        table.add_column("Status", overflow="fold", min_width=11, max_width=18)
+        for kind in KINDS:
+            for r in (r for r in told if _kind(r) == kind):
+                table.add_row(
+                    r["name"], r["verdict"], _robust(r), _status(r), style="dim" if kind == KINDS[-1] else None
+                )
+            table.add_section()
+        console.print(table)
+        if unknown := [r for r in own if r["year"] is None]:
+            console.print(f"Not computed, for want of data: {', '.join(r['name'] for r in unknown)}.", style="dim")
+        console.print(_summary(told))
+        console.print()
+    if published:
+        console.print(f"Release {release.release} is published ({seconds:.0f} s).", style="bold")
+    else:
+        console.print(
+            f"Nothing changed: release {release.release} already holds this content, so no new release is published "
+            f"({seconds:.0f} s).",
+            style="bold",
+        )
+    for name, path in _places(settings, release).items():
+        console.print(f"  {name:<10}{path}", soft_wrap=True)
+
+
+#: In which order verdicts stand in the table; within one by priority.
+KINDS = ("direct", "chain", "indicated", "none", "unknown")
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """The kind of a verdict, from the three flags and the indication of the register."""
+    if row["direct_flag"] is True:
+        return "direct"
+    if row["indirect_specific"] is True or row["indirect_global"] is True:
+        return "chain"
+    if row["indication"]:
+        return "indicated"
+    known = all(row[f] is False for f in ("direct_flag", "indirect_specific", "indirect_global"))
+    return "none" if known else "unknown"
+
+
+def _robust(row: dict[str, Any]) -> str:
+    return "unknown" if row["robust"] is None else "yes" if row["robust"] else "no"
+
+
+def _status(row: dict[str, Any]) -> str:
+    if row["provisional"]:
+        return "provisional" + {"rejected": ", rejected", "reopened": ", re-opened"}.get(row["review_status"], "")
+    return f"signed {str(row['signed_on'])[:10]} by {row['signed_role']}"
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    count = Counter(_kind(r) for r in rows)
+    return (
+        f"{len(rows)} groups computed: {count['direct']} direct, {count['chain']} only through the chain, "
+        f"{count['none']} none found, {count['indicated'] + count['unknown']} cannot be told "
+        f"({count['indicated']} with an indication); {sum(not r['provisional'] for r in rows)} signed."
+    )
+
+
+# -- review ---------------------------------------------------------------------------------------------------
+
+GroupName = Annotated[str, typer.Argument(help="Product group, e.g. rare_earths.", show_default=False)]
+
+
+def _states(home: Path) -> tuple[ReleaseInfo, dict[str, State]]:
+    """The latest release and the state of each of its dossiers as the ledger has it now."""
+    from ketenpipe.observatory import reader
+    from ketenpipe.review.ledger import decisions_table, read_ledger
+    from ketenpipe.review.state import review_states
+    from ketenpipe.tables.registry import DOSSIERS
+
+    release = reader.latest(home)
+    hashes = {r["group"]: r["evidence_hash"] for r in release.read("register").to_pylist()}
+    dossiers = DOSSIERS.conform({"group": g, "evidence_hash": h, "evidence": ""} for g, h in hashes.items())
+    return release, review_states(decisions_table(read_ledger(home)), dossiers)
+
+
+def _evidence(release: ReleaseInfo, group: str, states: dict[str, State]) -> str:
+    """The evidence of a group as the release holds it.
+
+    Raises:
+        WrongUse: no such group.
+        ReleaseDamaged: the file does not have the hash that the register states.
+    """
+    import hashlib
+
+    from ketenpipe.errors import ReleaseDamaged
+
+    if group not in states:
+        raise WrongUse(f"there is no product group '{group}'; there are {', '.join(sorted(states))}.")
+    path = release.path / "dossiers" / f"{group}.json"
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ReleaseDamaged(f"{path}: the evidence cannot be read ({error.strerror}).") from error
+    if hashlib.sha256(text).hexdigest() != states[group].evidence_hash:
+        raise ReleaseDamaged(f"{path}: the evidence is not the one that was published.")
+    return text.decode()
+
+
+@review_app.command("list")
+@refusals
+def review_list(home: Home = None, as_json: Json = False) -> None:
+    """Every dossier with its state, the most pressing first."""
+    settings = load_settings(home=home)
+    release, states = _states(settings.home)
+    names = _names(release)
+    priority: dict[str, int] = {}
+    for row in release.read("register").to_pylist():
+        if row["priority"] is not None:
+            priority[row["group"]] = min(row["priority"], priority.get(row["group"], 10**9))
+    order = sorted(states, key=lambda g: (priority.get(g, 10**9), g))
+    if as_json:
+        rows = [{**vars(states[g]), "name": names.get(("group", g), g), "priority": priority.get(g)} for g in order]
+        _print_json({"release": release.release, "dossiers": rows})
+        return
+    table = Table(title=f"Dossiers of release {release.release}", title_justify="left")
+    table.add_column("Rank", justify="right")
+    table.add_column("Group", no_wrap=True)
+    table.add_column("Name", overflow="fold")
+    table.add_column("State", no_wrap=True)
+    table.add_column("Last decision", overflow="fold")
+    for group in order:
+        state = states[group]
+        last = f"{state.decision}, {str(state.decided_on)[:10]}, {state.decided_role}" if state.decision else ""
+        rank = str(priority[group]) if group in priority else "-"
+        table.add_row(rank, group, names.get(("group", group), group), state.status.replace("_", " "), last)
+    _out().print(table)
+
+
+@review_app.command("show")
+@refusals
+def review_show(group: GroupName, home: Home = None, as_json: Json = False) -> None:
+    """One dossier: verdict, evidence, questions."""
+    settings = load_settings(home=home)
+    release, states = _states(settings.home)
+    evidence = _evidence(release, group, states)
+    if as_json:
+        _print_json({"release": release.release, "state": vars(states[group]), "evidence": json.loads(evidence)})
+        return
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.observatory.pages import page_of
+    from ketenpipe.review.render import render_markdown
+
+    folder = release.path / "pictures"
+    page = page_of(
+        group,
+        home=settings.home,
+        state=states[group],
+        register=release.read("register"),
+        labels=release.read("labels"),
+        reference=Workspace.of(settings).reference(),
+        pictures=[p.name for p in folder.glob("*.png")],
+        folder=str(folder),
+    )
+    text = render_markdown(evidence, states[group], page)
+    console = _out()
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        sys.stdout.write(text)
+
+
+Reviewer = Annotated[str, typer.Option(help="Your name; it stays in the home's review folder.", show_default=False)]
+Role = Annotated[str, typer.Option(help="Your role; it is published.", show_default=False)]
+Rationale = Annotated[str, typer.Option(help="Why; published only with --public-rationale.", show_default=False)]
+PublicRationale = Annotated[bool, typer.Option("--public-rationale", help="Publish the rationale too.")]
+Answer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--answer",
+        metavar="FIELD=TEXT",
+        help="Answer to a question of the dossier, as field=text; may be repeated.",
+        show_default=False,
+    ),
+]
+Amendment = Annotated[str | None, typer.Option(help="What should change, in words.", show_default=False)]
+
+
+def _decide(
+    decision: str,
+    group: str,
+    home: Path | None,
+    reviewer: str,
+    role: str,
+    rationale: str,
+    public_rationale: bool,
+    answer: list[str] | None,
+    as_json: bool,
+    amendment: str | None = None,
+) -> None:
+    from ketenpipe.review.ledger import QUESTIONS, append_decision
+
+    settings = load_settings(home=home)
+    release, states = _states(settings.home)
+    answers: dict[str, str] = {}
+    fields = [name for name, _ in QUESTIONS]
+    for item in answer or []:
+        name, sign, text = item.partition("=")
+        if not sign or name.strip() not in fields:
+            raise WrongUse(f"--answer takes field=text, and '{item}' is none; the fields are {', '.join(fields)}.")
+        answers[name.strip()] = text.strip()
+    entry = append_decision(
+        settings.home,
+        group=group,
+        decision=decision,
+        evidence=_evidence(release, group, states),
+        reviewer=reviewer,
+        role=role,
+        rationale=rationale,
+        release=release.release,
+        public_rationale=public_rationale,
+        answers=answers,
+        amendment=amendment,
+    )
+    if as_json:
+        _print_json(
+            {
+                "sequence": entry.sequence,
+                "group": group,
+                "decision": decision,
+                "evidence_hash": entry.evidence_hash,
+                "release": release.release,
+                "date": entry.date,
+            }
+        )
+        return
+    _out().print(
+        f"Decision {entry.sequence} is recorded: {decision} {group}, on the evidence of release {release.release}. "
+        "The next 'ketenpipe run' publishes it."
+    )
+
+
+@review_app.command("approve")
+@refusals
+def review_approve(
+    group: GroupName,
+    reviewer: Reviewer,
+    role: Role,
+    rationale: Rationale,
+    home: Home = None,
+    public_rationale: PublicRationale = False,
+    answer: Answer = None,
+    as_json: Json = False,
+) -> None:
+    """Sign the dossier as its evidence stands in the latest release."""
+    _decide("approve", group, home, reviewer, role, rationale, public_rationale, answer, as_json)
+
+
+@review_app.command("reject")
+@refusals
+def review_reject(
+    group: GroupName,
+    reviewer: Reviewer,
+    role: Role,
+    rationale: Rationale,
+    home: Home = None,
+    public_rationale: PublicRationale = False,
+    answer: Answer = None,
+    as_json: Json = False,
+) -> None:
+    """Reject the dossier for rework."""
+    _decide("reject", group, home, reviewer, role, rationale, public_rationale, answer, as_json)
+
+
+@review_app.command("revise")
+@refusals
+def review_revise(
+    group: GroupName,
+    reviewer: Reviewer,
+    role: Role,
+    rationale: Rationale,
+    home: Home = None,
+    amendment: Amendment = None,
+    public_rationale: PublicRationale = False,
+    answer: Answer = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for a change, e.g. of an edge of the chain."""
+    _decide("revise", group, home, reviewer, role, rationale, public_rationale, answer, as_json, amendment)
+
+
+# -- release --------------------------------------------------------------------------------------------------
+
+
+@release_app.command("list")
+@refusals
+def release_list(home: Home = None, as_json: Json = False) -> None:
+    """Every release of the home, oldest first."""
+    from ketenpipe.observatory import reader
+
+    settings = load_settings(home=home)
+    releases = reader.list_releases(settings.home)
+    pointer = reader.read_pointer(settings.home)
+    latest = pointer[0] if pointer else None
+    if as_json:
+        _print_json(
+            [
+                {
+                    "release": r.release, "created": r.created, "previous": r.previous, "tables": list(r.tables),
+                    "content_hash": r.content_hash, "path": str(r.path), "latest": r.release == latest,
+                }
+                for r in releases
+            ]
+        )  # fmt: skip
+        return
+    if not releases:
+        _out().print("There is no release yet; run 'ketenpipe run' first.")
+        return
+    table = Table()
+    for column in ("Release", "Created", "Before it", "Changes", "Content"):
+        table.add_column(column, overflow="fold")
+    for r in releases:
+        mark = " (latest)" if r.release == latest else ""
+        changes = str(r.manifest["files"].get("changes.parquet", {}).get("rows", "-"))
+        table.add_row(f"{r.release}{mark}", r.created, r.previous or "-", changes, r.content_hash[:12])
+    _out().print(table)
+
+
+@release_app.command("verify")
+@refusals
+def release_verify(
+    release: Annotated[str | None, typer.Argument(help="Release id.", show_default="the latest")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a release against its manifest; exit 1 if anything differs."""
+    from ketenpipe.observatory import reader
+
+    settings = load_settings(home=home)
+    name = release or reader.latest(settings.home).release
+    problems = reader.verify(settings.home, release)
+    if as_json:
+        _print_json({"release": name, "whole": not problems, "problems": problems})
+    else:
+        for problem in problems:
+            sys.stderr.write(f"{problem}\n")
+        if not problems:
+            _out().print(f"Release {name} is whole: every file has the bytes that were published.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@release_app.command("diff")
+@refusals
+def release_diff(
+    before: Annotated[str, typer.Argument(help="Release id.", show_default=False)],
+    after: Annotated[str, typer.Argument(help="Release id.", show_default=False)],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """What differs between two releases, and why."""
+    from ketenpipe.observatory import reader
+
+    settings = load_settings(home=home)
+    changes = reader.diff(settings.home, before, after)
+    if as_json:
+        _print_json(changes.to_pylist())
+    elif changes.num_rows:
+        _out().print(_as_table(changes))
+    else:
+        _out().print(f"Nothing differs between {before} and {after}.")
+
+
+# -- db -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@refusals
+def db(
+    sql: Annotated[
+        str | None, typer.Argument(help="A query over the views of the latest release.", show_default=False)
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """The DuckDB catalogue: its path and views, or the answer to a query."""
+    import duckdb
+
+    from ketenpipe.observatory.catalogue_db import catalogue_path, open_catalogue
+
+    settings = load_settings(home=home)
+    with open_catalogue(settings.home) as connection:
+        if sql is not None:
+            try:
+                found = connection.sql(sql)
+                answer = None if found is None else found.to_arrow_table()
+            except duckdb.Error as error:
+                raise WrongUse(f"the query cannot be answered: {str(error).splitlines()[0]}") from error
+            if as_json:
+                _print_json([] if answer is None else answer.to_pylist())
+            elif answer is not None:
+                _out().print(_as_table(answer))
+            return
+        views = connection.sql(
+            "select view_name as view, comment as holds from duckdb_views() where not internal order by view_name"
+        ).to_arrow_table()
+    path = catalogue_path(settings.home).absolute()
+    if as_json:
+        _print_json({"path": str(path), "views": views.to_pylist()})
+        return
+    _out().print(str(path), soft_wrap=True)
+    _out().print(_as_table(views))
+
+
+def _as_table(data: pa.Table) -> Table:
+    table = Table()
+    for column in data.column_names:
+        table.add_column(column, overflow="fold")
+    for row in data.to_pylist():
+        table.add_row(*("" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values()))
+    return table
+
+
+if __name__ == "__main__":
+    app()
