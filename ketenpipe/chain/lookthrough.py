@@ -125,8 +125,8 @@ def plan_group(
                 product = None if edge is None or through is None else edge * through
                 options.append((product, (*path[user], node)))
             known = [o for o in options if o[0] is not None]
-            best = max(known, key=lambda o: o[0] or 0.0) if known else options[0]
-            weight[node], path[node] = best
+            # Of paths of equal weight the shortest is the one that the tier counts.
+            weight[node], path[node] = max(known or options, key=lambda o: (o[0] or 0.0, -len(o[1])))
         if status[node] in ("traded", "production") and distance[node] > depth:
             status[node] = "cut_off"
         if status[node] in ("traded", "production"):
@@ -369,9 +369,8 @@ def _group_rows(
             found = origins.of(node, revision, year)
             if found is None:
                 continue
-            vectors[node], fresh = step_upstream(mixed, found)
+            vectors[node], imputed[node] = step_upstream(mixed, found)
             bases[node] = max(weakest, found.basis, key=BASIS_STRENGTH.index)
-            imputed[node] = max(behind, fresh)
         if plan.status[node] != "dashed":
             rows += _vector_rows(plan, reference, direct, focus, year, revision, node, vectors, bases, imputed)
     return rows

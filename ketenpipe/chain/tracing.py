@@ -19,7 +19,6 @@ from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.flows import as_seen_by, flow_frame, imports_by_origin
 from ketenpipe.chain.matrices import balance_production, consumption, trace_origins, weighted_row
-from ketenpipe.errors import InputRefused
 from ketenpipe.tables.registry import ORIGIN_MIX, PRODUCTION, SUPPLY_MIX, TRACING
 
 UNKNOWN = "UNK"
@@ -192,15 +191,8 @@ def _trace_product(
 ) -> None:
     statistic = production_statistic(reference, mining, revision, code, year)
     barred = reference.non_producer_countries(code, revision)
-    if statistic is not None:
-        for country, why in barred.items():
-            if statistic.quantities.get(country, 0.0) > 0:
-                raise InputRefused(
-                    f"{country} is listed as making none of {code} ({why}), but the production statistic of {year} "
-                    f"gives it {statistic.quantities[country]:g} t",
-                    path="non_producers.csv",
-                    todo="remove the line or correct the statistic",
-                )
+    # Reference data decide (METHOD 1): a listed non-producer makes 0; that a statistic says otherwise is noted.
+    contradicted = [] if statistic is None else [c for c in sorted(barred) if statistic.quantities.get(c, 0.0) > 0]
     names = sorted({*rows["exporter"], *rows["importer"], *(statistic.quantities if statistic is not None else ())})
     index = {c: k for k, c in enumerate(names)}
     weighed = rows[rows["tonnes"] > 0]
@@ -260,6 +252,8 @@ def _trace_product(
                 "supply": float(held.sum()),
                 "consumption": float(eaten[inside].sum()),
             }
+            if contradicted and measure == "q":
+                record["reason"] = f"the statistic gives production to listed non-producers: {' '.join(contradicted)}"
             out.tracing.append(record)
             if not held.sum() > 0:
                 record["reason"] = "no_supply"

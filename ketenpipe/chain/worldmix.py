@@ -51,18 +51,28 @@ def node_mix(reference: Reference, mining: pd.DataFrame | None, node: str, year:
     own = material_mix(mining, reference.nodes[node].material, year)
     if own is not None:
         return own
-    shares = reference.producer_shares(node, year)
-    total = sum(shares.values())
-    if not total > 0:
-        return None
-    if total < 1.0:
-        shares["UNK"] = 1.0 - total
-    return WorldMix({c: s / max(total, 1.0) for c, s in sorted(shares.items())}, "producer_list", node)
+    return _from_shares(reference.producer_shares(node, year), node)
 
 
 def code_mix(
     reference: Reference, mining: pd.DataFrame | None, hs_revision: str, code: str, year: int
 ) -> WorldMix | None:
-    """World mix of the material that a code belongs to, in any form; None where none is linked."""
+    """World mix of the material that a code belongs to, in any form, else of a producer list of that very code."""
     link = reference.production_link(code, hs_revision)
-    return None if link is None else material_mix(mining, link.material, year)
+    linked = None if link is None else material_mix(mining, link.material, year)
+    if linked is not None:
+        return linked
+    shares = {
+        f.country: f.share for f in reversed(reference.producer_list(code, hs_revision, year)) if f.share is not None
+    }
+    return _from_shares(shares, code)
+
+
+def _from_shares(shares: dict[str, float], what: str) -> WorldMix | None:
+    """A world mix from shares that were read; what they leave open is ``UNK``."""
+    total = sum(shares.values())
+    if not total > 0:
+        return None
+    if total < 1.0:
+        shares = {**shares, "UNK": 1.0 - total}
+    return WorldMix({c: s / max(total, 1.0) for c, s in sorted(shares.items())}, "producer_list", what)

@@ -6,6 +6,7 @@ publishing asset does not rely on that and reads the ledger itself.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -110,7 +111,7 @@ def schema_and_keys(table: Table) -> Audit:
 
 def shown(audit: Audit, result: checks.CheckResult) -> dg.AssetCheckResult:
     """An audit's result as Dagster shows it, with the first offending row."""
-    metadata: dict[str, object] = {"rows": result.rows}
+    metadata: dict[str, Any] = {"rows": result.rows}
     if result.offending is not None:
         metadata["first offending row"] = dg.MetadataValue.md(
             "\n".join(f"- {name}: {value}" for name, value in result.offending.items())

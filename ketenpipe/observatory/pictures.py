@@ -362,7 +362,7 @@ def lineage(graph: nx.DiGraph, title: str = "What is made of what") -> bytes:
     places = _layout(graph, layers)
     tallest = max(len(layer) for layer in layers)
     figure = Figure(
-        figsize=(1 + 1.95 * len(layers), 1.4 + 0.62 * tallest), dpi=110, facecolor=PAPER, layout="constrained"
+        figsize=(0.6 + 1.5 * len(layers), 1.4 + 0.7 * tallest), dpi=110, facecolor=PAPER, layout="constrained"
     )
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

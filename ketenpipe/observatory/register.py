@@ -62,8 +62,8 @@ def build_register(
 
     ``direct_flag`` is the three-valued or of GeoDep, SWD(2021)352 (EU27) and the node test T on the traced supply of
     the product itself; ``indirect_specific`` and ``indirect_global`` are X1 and X1g. Priority is public interest
-    (its largest weight) times economic weight (``log(1 + M/min) / log(1 + Mmax/min)``) times risk (the larger of X2
-    and X2g). Data grade: A less one step for each shortcoming that ``data_grade_reason`` names (two for the proxy).
+    (its largest weight) times economic weight (``log(1 + M/min) / log(1 + Mmax/min)``) times risk (the larger of X2 and
+    X2_global). Data grade: A less one step for each shortcoming that ``data_grade_reason`` names (two for the proxy).
 
     Args:
         tables: ``indicators, flags, exposure, chain_nodes, tracing``.
@@ -214,7 +214,7 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thres
         "data_grade_reason": "; ".join(shortcomings) or None,
         "imports_kusd": view.figure(focus, group, year, "M", "v"),
         "_risk": max(
-            view.figure(focus, group, year, "X2", "q") or 0.0, view.figure(focus, group, year, "X2g", "p") or 0.0
+            view.figure(focus, group, year, "X2", "q") or 0.0, view.figure(focus, group, year, "X2_global", "p") or 0.0
         ),
     }
 
@@ -329,13 +329,14 @@ def _verdict(
             + (f"; grootste herkomst van het herleide aanbod: {about_nl}" if about_nl else "")
             + (", volgens de uitvoerschatting" if about_nl and proxied else "")
         )
+    only, only_nl = ("only ", "alleen ") if direct is False else ("", "")
     for verdict, node, words, words_nl in (
-        (specific, nodes.specific, "only through the chain, at", "alleen via de keten, bij"),
+        (specific, nodes.specific, f"{only}through the chain, at", f"{only_nl}via de keten, bij"),
         (
             world,
             nodes.world,
-            "only through the chain and the same for every country, at",
-            "alleen via de keten en gelijk voor elk land, bij",
+            f"{only}through the chain and the same for every country, at",
+            f"{only_nl}via de keten en gelijk voor elk land, bij",
         ),
     ):
         if not verdict or node is None:
@@ -344,6 +345,12 @@ def _verdict(
         about, about_nl = nodes.about(node, producers=verdict is world and node == nodes.world)
         english.append(f"{words} {name.lower()}" + (f" ({about})" if about else ""))
         dutch.append(f"{words_nl} {name_nl.lower()}" + (f" ({about_nl})" if about_nl else ""))
+    if english and direct is None:
+        why = _open_reasons(flags, direct, False, False)
+        words = "; ".join(REASONS.get(r, (r, r))[0] for r in why)
+        words_nl = "; ".join(REASONS.get(r, (r, r))[1] for r in why)
+        english.append("whether directly too cannot be told" + (f" ({words})" if words else ""))
+        dutch.append("of ook rechtstreeks is niet te zeggen" + (f" ({words_nl})" if words_nl else ""))
     if english:
         return _sentence(english), _sentence(dutch)
     tiny = [f for f in flags.values() if f.flagged and f.below_minimum]

@@ -119,7 +119,7 @@ INDICATORS: dict[str, Definition] = {
         "Concentration weighted by governance risk",
         "Concentratie gewogen met bestuursrisico",
         "index 0-10",
-        "10 sum_c share_c^2 risk_c over scored countries",
+        "10 sum_c share_c^2 risk_c over scored countries, not renormalised",
         "EC criticality",
     ),
     "O1": Definition(
@@ -234,7 +234,7 @@ INDICATORS: dict[str, Definition] = {
         "max over buyer-specific nodes of path weight * sum_{c not in f} x[c]^2 risk_c",
         "ketenpipe",
     ),
-    "X2g": Definition(
+    "X2_global": Definition(
         "weakest_link_global",
         "Weakest link among nodes on the world mix",
         "Zwakste schakel op de wereldmix",
@@ -331,6 +331,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "no_imports": ("the focus imports none", "geen invoer"),
     "no_imports_no_exports": ("the focus neither imports nor exports it", "geen invoer en geen uitvoer"),
     "no_exports": ("the focus imports and exports none, the ratio is undefined", "wel invoer, geen uitvoer"),
+    "no_mass": ("none of the imports has a quantity", "geen van de invoer heeft een hoeveelheid"),
     "no_exports_in_the_world": ("nobody exports it", "geen uitvoer ter wereld"),
     "no_governance_score": ("no country of the mix has a governance score", "geen bestuursscore"),
     "no_governance_data": ("the sources hold no governance data", "de bronnen bevatten geen bestuursdata"),

@@ -107,7 +107,17 @@ def direct_indicators(
     lacking = (weighed["imports"] - weighed["weighed"].fillna(0.0)).round(3)
     share = lacking / weighed["imports"].where(weighed["imports"] > 0)
     parts.append(_part(weighed, "value_without_mass", "v", "imports", share.clip(0.0, 1.0), reason="no_imports"))
-    return pd.concat(parts, ignore_index=True)[COLUMNS]
+    out = pd.concat(parts, ignore_index=True)[COLUMNS]
+    # Imports without any quantity are not the same as no imports.
+    bought = pd.MultiIndex.from_frame(weighed.loc[weighed["imports"] > 0, KEYS])
+    unweighed = (
+        (out["measure"] == "q") & (out["reason"] == "no_imports") & pd.MultiIndex.from_frame(out[KEYS]).isin(bought)
+    )
+    out.loc[unweighed, "reason"] = "no_mass"
+    nothing = (out["measure"] == "q") & (out["indicator"] == "M") & (out["reason"] == "no_imports")
+    out.loc[nothing, ["value", "method_value"]] = 0.0
+    out.loc[nothing, "reason"] = None
+    return out
 
 
 def _sum(engine: Engine, mix: nw.LazyFrame, measure: str, name: str) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.flows import by_node, flow_frame
 from ketenpipe.chain.lookthrough import Exposure
-from ketenpipe.chain.tracing import UNKNOWN, Tracing, focus_members, members_table
-from ketenpipe.chain.worldmix import WorldMix, code_mix, node_mix
+from ketenpipe.chain.tracing import IMPUTED_SHARE_LOW_CONFIDENCE, UNKNOWN, Tracing, focus_members, members_table
+from ketenpipe.chain.worldmix import WorldMix, code_mix, material_mix, node_mix
 from ketenpipe.risk.definitions import INDICATORS, METHOD_VERSION
 from ketenpipe.risk.direct import EU27, direct_indicators
 from ketenpipe.risk.planes import Plane, hhi_of, node_test, plane_of, top_third_country
@@ -239,7 +239,8 @@ def _production_rows_hs6(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     held = world.tracing.tracing.select(["hs_revision", "code"]).to_pandas().drop_duplicates()
     for revision, code in sorted(held.itertuples(index=False, name=None)):
-        if world.reference.production_link(code, revision) is None:
+        listed = any((f.hs_revision, f.code) == (revision, code) for f in world.reference.producer_figures)
+        if world.reference.production_link(code, revision) is None and not listed:
             continue
         for year in world.years:
             mix = code_mix(world.reference, world.statistics.get(year), revision, code, year)
@@ -271,16 +272,21 @@ def _production_rows_nodes(world: World) -> list[dict[str, object]]:
 
 
 def mix_of_node(world: World, node: str, revision: str, year: int) -> WorldMix | None:
-    """World mix of a node: its own statistic or list, else the one material that all its codes belong to."""
-    own = node_mix(world.reference, world.statistics.get(year), node, year)
+    """World mix of a node: its own statistic, else the one of the material that all its codes belong to, else a list.
+
+    A statistic of any form comes before a producer list, so that a node and its codes bear the same C3.
+    """
+    own = material_mix(world.statistics.get(year), world.reference.nodes[node].material, year)
     if own is not None:
         return own
     codes = world.reference.codes(node, revision)
     links = [world.reference.production_link(c, revision) for c in codes]
     materials = {link.material for link in links if link is not None}
     if codes and all(links) and len(materials) == 1:
-        return code_mix(world.reference, world.statistics.get(year), revision, codes[0], year)
-    return None
+        shared = code_mix(world.reference, world.statistics.get(year), revision, codes[0], year)
+        if shared is not None:
+            return shared
+    return node_mix(world.reference, world.statistics.get(year), node, year)
 
 
 # -- traced -------------------------------------------------------------------------------------------------
@@ -423,6 +429,7 @@ def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
     union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
     grades = NodeSupply(world)
     heads = {g.group: g.node for g in world.reference.groups.values()}
+    passed = exposure.groupby(["focus", "group", "node", "year"])["imputed_share"].first().to_dict()
     for (focus, group, node, year), part in exposure.groupby(["focus", "group", "node", "year"]):
         first = part.iloc[0]
         vector = {c: s for c, s in zip(part["country"], part["share_traced"], strict=True) if s > 0}
@@ -436,7 +443,11 @@ def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
         head_codes = world.reference.codes(heads[group], revision)
         if not world_mix and grades.small_or_precious(focus, revision, head_codes, year):
             notes.append("small_or_precious")
-        unsure = "small_or_precious" in notes or (first["imputed_share"] or 0.0) > 0.10
+        # What is imputed on the way to a node makes its figures unsure too.
+        behind = max(
+            passed.get((focus, group, n, year), 0.0) for n in str(plan.loc[(group, node), "path"]).split(" <- ")
+        )
+        unsure = "small_or_precious" in notes or (behind > IMPUTED_SHARE_LOW_CONFIDENCE and not world_mix)
         base = {
             "focus": focus, "level": "node", "code": node, "hs_revision": revision, "group": group, "tier": tier,
             "year": year, "measure": "p" if world_mix else "q",
@@ -533,7 +544,7 @@ def kleene_or(values: Iterable[bool | None]) -> bool | None:
 
 
 def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
-    """X1, X1g, X2, X2g and hidden exposure of every group, focus and year."""
+    """X1, X1g, X2, X2_global and hidden exposure of every group, focus and year."""
     rows: list[dict[str, object]] = []
     plan = world.exposure.chain_nodes.to_pandas()
     exposure = world.exposure.exposure.to_pandas()
@@ -650,7 +661,7 @@ def _links_of_chain(
 
     for name, members, kind in (
         ("X2", specific, "traced"),
-        ("X2g", [n for n in per_node if n not in specific], "world_production_mix"),
+        ("X2_global", [n for n in per_node if n not in specific], "world_production_mix"),
     ):
         links = {
             n: w * g3 / 10.0
@@ -768,8 +779,9 @@ def _worst_codes(world: World, nodes: pd.DataFrame, hs6: pd.DataFrame) -> pd.Dat
 def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
     """geodep_criteria per year and P1 over three, at every level (METHOD 2, P1).
 
-    A year without data or imports is unknown; the count is null with ``window_incomplete`` if any of the three
-    is unknown, its bounds say what is known.
+    A year without data or imports is unknown; the count of the known years is null with
+    ``window_incomplete`` where the unknown ones could make it 2 and the known ones do not; its bounds say what is
+    possible.
     """
     keys = ["focus", "level", "code", "hs_revision", "group", "tier"]
     needed = rows[(rows["measure"] == "v") & rows["indicator"].isin(["C1", "C2", "S1", "M"])].copy()
@@ -805,11 +817,12 @@ def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
             )  # fmt: skip
             window = [by_year.get(y) for y in range(year - limits.P1.window + 1, year + 1)]
             sure, unsure = sum(v is True for v in window), sum(v is None for v in window)
+            told = sure >= limits.P1.at_least or sure + unsure < limits.P1.at_least
             out.append(
                 {
-                    **base, "year": year, "indicator": "P1", "value": float(sure) if not unsure else None,
+                    **base, "year": year, "indicator": "P1", "value": float(sure) if told else None,
                     "low": float(sure), "high": float(sure + unsure),
-                    "reason": "window_incomplete" if unsure else None, "source_vintage": stamp,
+                    "reason": None if told else "window_incomplete", "source_vintage": stamp,
                 }
             )  # fmt: skip
     return pd.DataFrame(out, columns=ROW)

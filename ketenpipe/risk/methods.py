@@ -277,25 +277,44 @@ def _indirect(
         reasons = facts.loc[groups, f"{indicator}_reason"]
         blind = reasons.str.contains("upstream_not_computable|path_weight_unknown|no_production_data")
         raw = ~test[groups] & any_of(frame, raw_values).where(~blind, pd.NA)
-        known = ~told[groups] & any_of(frame, told_values).where(~blind, pd.NA)
+        told_head = told[groups]
+        known = (~told_head & any_of(frame, told_values)).where(~blind, pd.NA)
+        if method == "indirect_specific":
+            # A proxy clears nobody: where T of the product cannot be told, neither can X1, whatever lies upstream.
+            known = known.where(told_head.notna(), pd.NA)
+        else:
+            # World production is observed: what passes upstream stands where the product fails by its figures, told
+            # or not. Where it passes on a proxy it may fail in truth: unknown.
+            known = known.where(~raw.fillna(False).astype(bool), True)
         why = pd.Series(None, index=facts.index, dtype=object)
-        # Where a verdict stands, a note on why there was nothing to test still belongs beside it.
-        structural = reasons.str.extract(
-            "(no_upstream_node|only_world_mix_upstream|upstream_not_computable|path_weight_unknown|no_production_data)"
-        )[0]
-        proxied = pd.Series("export_proxy", index=reasons.index).where(
-            reasons.str.contains("export_proxy"), "small_or_precious"
-        )
-        why[groups] = structural.where(structural.notna(), None).where(
-            known.notna() | (raw.isna() & structural.notna()), proxied
-        )
-        why[groups] = why[groups].where(known.isna() | structural.notna(), None)
+        why[groups] = [
+            _why_indirect(str(note), open_head=pd.isna(head), open_verdict=pd.isna(verdict))
+            for note, head, verdict in zip(reasons, told_head, known, strict=True)
+        ]
         full_raw = pd.Series(pd.NA, index=facts.index, dtype="boolean")
         full_known = full_raw.copy()
         full_raw[groups], full_known[groups] = raw, known
         out[method] = {"applies": groups & (facts[f"{indicator}_reason"] != "") | groups & facts[indicator].notna(),
                        "raw": full_raw, "known": full_known, "reason": why}  # fmt: skip
     return out
+
+
+_STRUCTURAL = (
+    "no_upstream_node",
+    "only_world_mix_upstream",
+    "upstream_not_computable",
+    "path_weight_unknown",
+    "no_production_data",
+)
+
+
+def _why_indirect(note: str, *, open_head: bool, open_verdict: bool) -> str | None:
+    """Reasons of an X1 or X1g: the proxy first, then what there was to test; notes stand beside told verdicts too."""
+    parts = note.split("; ") if note else []
+    found = [r for r in ("export_proxy",) if r in parts and (open_head or open_verdict)]
+    if open_verdict and not found and open_head:
+        found.append("small_or_precious")
+    return "; ".join([*found, *(r for r in _STRUCTURAL if r in parts)]) or None
 
 
 def _persistent(facts: pd.DataFrame, holds: pd.Series, limits: Thresholds) -> pd.Series:

@@ -21,7 +21,10 @@ SUM_TOLERANCE = 1e-6
 #: A tracing row and the supply may differ by this much, relative to the supply.
 RESIDUAL_TOLERANCE = 1e-6
 #: Words and codes that stand for a total or a region, never for a country.
-NOT_COUNTRIES = tuple("ALL DELETE EU EU27 EU28 EUR EUU OTH REST ROW SUM TOT TOTAL WLD WORLD WWW".split())
+NOT_COUNTRIES = (
+    "ALL", "DELETE", "EU", "EU27", "EU28", "EUR", "EUU", "OTH", "REST",
+    "ROW", "SUM", "TOT", "TOTAL", "WLD", "WORLD", "WWW",
+)  # fmt: skip
 #: Indicators that are a Herfindahl-Hirschman index over all suppliers: within [1/n, 1].
 HHI_INDICATORS = ("hhi_import", "hhi_world_export", "hhi_production", "C1", "C2", "C3")
 #: The same kind of sum without the focus's own part: within [0, 1].
