@@ -5,7 +5,7 @@ Belongs here: jobs and schedules. The schedule asks the sources which years ther
 
 import dagster as dg
 
-from ketenpipe.dag.partitions import BACI_YEARS, range_tags, spans
+from ketenpipe.dag.partitions import range_tags, spans
 from ketenpipe.dag.resources import Workspace
 
 TIMEZONE = "Europe/Amsterdam"
@@ -14,7 +14,6 @@ monthly_refresh = dg.define_asset_job(
     "monthly_refresh",
     selection=dg.AssetSelection.all(),
     description="Read the sources again, compute every step, publish a release if anything changed.",
-    partitions_def=BACI_YEARS,
     tags={"ketenpipe/owner": "team-ketenpipe"},
 )
 

@@ -58,8 +58,11 @@ class Workspace(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Workspace]:
-        """Hold the home's lock for the whole run (its steps run in one process)."""
-        with home_lock(Path(self.home), f"Dagster run {context.run_id}"):
+        """Hold the home's lock for the whole run (its steps run in one process); a schedule's tick only looks."""
+        if context.run is None:
+            yield self
+            return
+        with home_lock(Path(self.home), f"Dagster run {context.run.run_id}"):
             yield self
 
     @property

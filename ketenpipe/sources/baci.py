@@ -22,7 +22,7 @@ import pyarrow.csv as pacsv
 
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources.countries import CountryList
-from ketenpipe.sources.opening import base_name, header_of, open_binary, read_rows, read_text, zip_entries
+from ketenpipe.sources.opening import base_name, header_of, open_binary, read_rows, zip_entries
 from ketenpipe.sources.places import Inventory, SourceFile, baci_year_in, embedded
 from ketenpipe.sources.records import SourceRecord
 
@@ -505,11 +505,11 @@ def _product_list(path: Path, entry: str | None) -> dict[str, str]:
 
 
 def known_codes(inventory: Inventory, hs_revision: str) -> frozenset[str] | None:
-    """The product codes of an HS revision: the folder's lists together with the embedded one.
+    """The product codes of an HS revision: the folder's lists together with the reference one.
 
     None if neither knows the revision; the check for a file of another revision is then left out.
     """
     codes = set(product_codes(inventory, hs_revision))
-    for path in sorted((embedded("sample") / "known_codes").glob(f"{hs_revision}_*.txt")):
-        codes |= {line.strip() for line in read_text(path).splitlines() if line.strip() and line[0] != "#"}
+    for path in sorted((embedded("reference") / "hs_codes").glob(f"product_codes_{hs_revision}_*.csv")):
+        codes |= set(_product_list(path, None))
     return frozenset(codes) or None

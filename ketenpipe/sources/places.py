@@ -290,7 +290,7 @@ def discover(directory: Path) -> Inventory:
     files: list[SourceFile] = []
     strange: list[Unrecognised] = []
     for child in sorted(root.iterdir(), key=lambda p: p.name):
-        if child.name.startswith(".") or child.name in ("known_files.json", "known_codes", "__pycache__"):
+        if child.name.startswith(".") or child.name in ("known_files.json", "__pycache__"):
             continue
         if not child.is_dir():
             if not _DOCUMENT.match(child.name) and not child.name.endswith(_META):

