@@ -29,7 +29,7 @@ from ketenpipe.errors import KetenpipeError, WrongUse
 from ketenpipe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import duckdb
 
     from ketenpipe.dag.run import Progress
     from ketenpipe.observatory.reader import ReleaseInfo
@@ -296,7 +296,7 @@ def _status(row: dict[str, Any]) -> str:
 def _summary(rows: list[dict[str, Any]]) -> str:
     count = Counter(_kind(r) for r in rows)
     return (
-        f"{len(rows)} groups computed: {count['direct']} direct, {count['chain']} only through the chain, "
+        f"{len(rows)} groups computed: {count['direct']} direct, {count['chain']} through the chain, "
         f"{count['none']} none found, {count['indicated'] + count['unknown']} cannot be told "
         f"({count['indicated']} with an indication); {sum(not r['provisional'] for r in rows)} signed."
     )
@@ -598,10 +598,10 @@ def release_diff(
     from ketenpipe.observatory import reader
 
     settings = load_settings(home=home)
-    changes = reader.diff(settings.home, before, after)
+    changes = reader.diff(settings.home, before, after).to_pylist()
     if as_json:
-        _print_json(changes.to_pylist())
-    elif changes.num_rows:
+        _print_json(changes)
+    elif changes:
         _out().print(_as_table(changes))
     else:
         _out().print(f"Nothing differs between {before} and {after}.")
@@ -628,31 +628,43 @@ def db(
     with open_catalogue(settings.home) as connection:
         if sql is not None:
             try:
-                found = connection.sql(sql)
-                answer = None if found is None else found.to_arrow_table()
+                answer = _rows_of(connection.execute(sql))
             except duckdb.Error as error:
                 raise WrongUse(f"the query cannot be answered: {str(error).splitlines()[0]}") from error
             if as_json:
-                _print_json([] if answer is None else answer.to_pylist())
-            elif answer is not None:
+                _print_json(answer)
+            elif answer:
                 _out().print(_as_table(answer))
+            else:
+                _out().print("No rows.")
             return
-        views = connection.sql(
-            "select view_name as view, comment as holds from duckdb_views() where not internal order by view_name"
-        ).to_arrow_table()
+        views = _rows_of(
+            connection.execute(
+                "select view_name as view, comment as holds from duckdb_views() where not internal order by view_name"
+            )
+        )
     path = catalogue_path(settings.home).absolute()
     if as_json:
-        _print_json({"path": str(path), "views": views.to_pylist()})
+        _print_json({"path": str(path), "views": views})
         return
     _out().print(str(path), soft_wrap=True)
     _out().print(_as_table(views))
 
 
-def _as_table(data: pa.Table) -> Table:
+def _rows_of(answer: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Rows by column name; a name that stands twice gets a number, so that nothing is lost."""
+    names: list[str] = []
+    for column in answer.description or []:
+        name = str(column[0])
+        names.append(name if name not in names else f"{name}_{len(names) + 1}")
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def _as_table(rows: list[dict[str, Any]]) -> Table:
     table = Table()
-    for column in data.column_names:
+    for column in rows[0]:
         table.add_column(column, overflow="fold")
-    for row in data.to_pylist():
+    for row in rows:
         table.add_row(*("" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values()))
     return table
 

@@ -44,7 +44,7 @@ class InputRefused(KetenpipeError):
         sentence = f"{place}: {what}" if place else what
         if todo:
             sentence = f"{sentence.rstrip('.')}; {todo}"
-        super().__init__(sentence.rstrip(".") + ".")
+        super().__init__(sentence if sentence.endswith("?") else sentence.rstrip(".") + ".")
 
 
 class HomeLocked(KetenpipeError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ketenpipe.chain.catalogue import Reference
@@ -34,13 +35,15 @@ def material_mix(mining: pd.DataFrame | None, material: str, year: int) -> World
     """Shares of a production statistic: ``p_c / sum_c p_c`` over the countries with a figure; None without."""
     if mining is None or not material:
         return None
-    rows = mining[(mining["material"] == material) & (mining["year"] == year)]
-    known = rows[rows["quantity"].notna() & (rows["quantity"] > 0)]
-    total = float(known["quantity"].sum())
+    at = (mining["material"].to_numpy() == material) & (mining["year"].to_numpy() == year)
+    countries, quantities = mining["country"].to_numpy()[at], mining["quantity"].to_numpy(dtype=float)[at]
+    made = quantities > 0
+    total = float(quantities[made].sum())
     if not total > 0:
         return None
-    shares = {str(c): float(q) / total for c, q in zip(known["country"], known["quantity"], strict=True)}
-    return WorldMix(shares, "observed", material, tuple(sorted(rows.loc[rows["quantity"].isna(), "country"])))
+    shares = {str(c): float(q) / total for c, q in zip(countries[made], quantities[made], strict=True)}
+    unlisted = tuple(sorted(str(c) for c in countries[np.isnan(quantities)]))
+    return WorldMix(shares, "observed", material, unlisted)
 
 
 def node_mix(reference: Reference, mining: pd.DataFrame | None, node: str, year: int) -> WorldMix | None:

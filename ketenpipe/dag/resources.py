@@ -14,11 +14,12 @@ from pathlib import Path
 import dagster as dg
 
 from ketenpipe.chain.catalogue import Reference, hs_code_labels, load_reference, validate
-from ketenpipe.errors import InputRefused
+from ketenpipe.errors import InputRefused, WrongUse
 from ketenpipe.review.amendments import amended
 from ketenpipe.review.ledger import read_ledger
 from ketenpipe.settings import Settings
 from ketenpipe.sources.baci import BaciYear, list_years
+from ketenpipe.sources.countries import is_known
 from ketenpipe.sources.places import Inventory, discover, embedded
 from ketenpipe.tables.lock import home_lock
 from ketenpipe.tables.store import Store
@@ -99,6 +100,16 @@ class Workspace(dg.ConfigurableResource):
                 )
             dirs.append(given)
         return tuple(dirs)
+
+    def check_focus(self) -> None:
+        """Refuse a focus that is no country.
+
+        Raises:
+            WrongUse: the code, and how to find the right one.
+        """
+        for code in self.focus:
+            if not is_known(code):
+                raise WrongUse(f"focus '{code}' is no country (ISO 3166 alpha-3, e.g. NLD; Taiwan is TWN, Kosovo XKX)")
 
     def inventory(self) -> Inventory:
         """What the sources folder holds (see :func:`ketenpipe.sources.places.discover`)."""

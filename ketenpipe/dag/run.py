@@ -100,6 +100,7 @@ def run_pipeline(settings: Settings, tell: Callable[[Progress], None] | None = N
     """
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     workspace = Workspace.of(settings)
+    workspace.check_focus()
     workspace.reference()  # an unreadable catalogue is refused before anything is computed
     years = [range_tags(first, last) for first, last in spans(workspace.baci_years())]
     definitions = assemble(settings)

@@ -35,6 +35,8 @@ from ketenpipe.tables.store import write_bytes_atomic
 
 #: Cut-offs of the plane (test T); a run passes its own.
 HHI_LIMIT, WGI_LIMIT = 0.4, 0.5
+#: Reasons for which a node's figures are an indication and no verdict.
+UNTOLD = ("export_proxy", "small_or_precious")
 #: Countries shown by name in the supplier bars.
 TOP = 8
 
@@ -85,12 +87,12 @@ def plane_points(indicators: pa.Table, focus: str, year: int, group: str | None 
         if row["measure"] == "v" or row["value"] is None or (group is not None and row["group"] != group):
             continue
         place = found.setdefault(
-            (row["group"], row["code"]), {"tier": row["tier"], "basis": row["basis"], "low": False}
+            (row["group"], row["code"]), {"tier": row["tier"], "basis": row["basis"], "untold": False}
         )
         place[row["indicator"]] = row["value"]
-        place["low"] = place["low"] or row["confidence"] == "low" or "export_proxy" in (row["reason"] or "")
+        place["untold"] = place["untold"] or any(why in (row["reason"] or "") for why in UNTOLD)
     return [
-        Point(g, n, int(p["tier"] or 0), p["O1"], p["G2"], p["basis"] == "world_production_mix", p["low"])
+        Point(g, n, int(p["tier"] or 0), p["O1"], p["G2"], p["basis"] == "world_production_mix", p["untold"])
         for (g, n), p in sorted(found.items())
         if "O1" in p and "G2" in p
     ]
@@ -188,7 +190,7 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[float, floa
     size = 7.0
     for (x, y, text), (px, py) in sorted(zip(labels, spots, strict=True), key=lambda i: (-i[1][1], i[1][0])):
         lines = text.split("\n")
-        width = max(len(line) for line in lines) * size * 0.56 * scale
+        width = max(len(line) for line in lines) * size * 0.6 * scale
         height = len(lines) * size * 1.3 * scale
         best: tuple[float, tuple[float, float]] | None = None
         for step in range(7, 130, 7):

@@ -62,7 +62,11 @@ class World:
     def __post_init__(self) -> None:
         self.years = sorted({int(y) for y in self.flows.column("year").unique().to_pylist()})
         held = pd.DataFrame() if self.mining is None or not self.mining.num_rows else self.mining.to_pandas()
-        self.statistics = {int(y): part for y, part in held.groupby("year")} if len(held) else {}
+        self.statistics = (
+            {int(y): part.astype({"material": object, "country": object}) for y, part in held.groupby("year")}
+            if len(held)
+            else {}
+        )
         scored = self.country_risk.to_pandas()
         scored = scored[scored["risk"].notna()]
         self.risk = {
@@ -504,11 +508,13 @@ class NodeSupply:
 
     def direct_mass(self, focus: str, revision: str, codes: Iterable[str], year: int) -> list[float]:
         """Direct imports by mass per origin, codes summed."""
-        frames = [self._mix[k] for c in codes if (k := (focus, revision, c, year)) in self._mix]
-        if not frames:
-            return []
-        summed = pd.concat(frames).groupby("country")["tonnes"].sum()
-        return [float(v) for v in summed if v > 0]
+        summed: dict[str, float] = {}
+        for code in codes:
+            frame = self._mix.get((focus, revision, code, year))
+            if frame is not None:
+                for country, tonnes in zip(frame["country"].tolist(), frame["tonnes"].tolist(), strict=True):
+                    summed[country] = summed.get(country, 0.0) + (tonnes if tonnes > 0 else 0.0)
+        return [v for v in summed.values() if v > 0]
 
     def own_grade(self, focus: str, revision: str, codes: Iterable[str], year: int) -> tuple[str | None, str]:
         """Reason and confidence of the focus's own traced supply of some codes: the worst code decides."""

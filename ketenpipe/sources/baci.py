@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -106,6 +106,7 @@ def list_years(inventory: Inventory) -> list[BaciYear]:
                 )
             )
     years.sort(key=lambda y: (y.hs_revision, y.year, str(y.path), y.entry or ""))
+    years = _with_series_stamp(years)
     first: dict[str, BaciYear] = {}
     seen: dict[tuple[str, int], BaciYear] = {}
     for item in years:
@@ -126,6 +127,30 @@ def list_years(inventory: Inventory) -> list[BaciYear]:
                 todo="keep one of them",
             )
     return years
+
+
+def _with_series_stamp(years: list[BaciYear]) -> list[BaciYear]:
+    """Files of one series (the same name but for the year) share the stamp that one of them bears.
+
+    A year file whose content was changed by hand is no longer a known file; it still belongs to its series, and what
+    is wrong with it shall be said of its rows.
+    """
+    stamps: dict[tuple[str, str], set[str]] = {}
+    for item in years:
+        if item.release != UNKNOWN_RELEASE:
+            stamps.setdefault((item.hs_revision, _series(item)), set()).add(item.release)
+    found = []
+    for item in years:
+        known = stamps.get((item.hs_revision, _series(item)), set())
+        stamped = item.release == UNKNOWN_RELEASE and len(known) == 1
+        found.append(replace(item, release=next(iter(known))) if stamped else item)
+    return found
+
+
+def _series(item: BaciYear) -> str:
+    """The file's name without its year and its packing."""
+    name = re.sub(r"\.(csv|gz|zip)(?=\.|$)", "", base_name(item.entry) if item.entry else item.path.name, flags=re.I)
+    return re.sub(r"_Y\d{4}", "", name, flags=re.I).upper()
 
 
 def _name(item: BaciYear) -> str:
