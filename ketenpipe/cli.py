@@ -432,7 +432,7 @@ def _decide(
     public_rationale: bool,
     answer: list[str] | None,
     as_json: bool,
-    amendment: str | None = None,
+    amendment: str | dict[str, Any] | None = None,
 ) -> None:
     from ketenpipe.review.ledger import QUESTIONS, append_decision
 
@@ -517,12 +517,47 @@ def review_revise(
     rationale: Rationale,
     home: Home = None,
     amendment: Amendment = None,
+    edge: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--edge", metavar="INPUT USER", help="Correct this edge of the chain: the input goes into the user."
+        ),
+    ] = None,
+    intensity: Annotated[
+        float | None, typer.Option("--intensity", help="Its cost or mass share, 0 to 1; needs --citation.")
+    ] = None,
+    essential: Annotated[
+        bool | None, typer.Option("--essential/--not-essential", help="Whether the user cannot be made without it.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="The edge is wrong: take it out.")] = False,
+    citation: Annotated[str | None, typer.Option("--citation", help="Where the correction is stated.")] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", help="The catalogue folder that the run used, if any.")
+    ] = None,
     public_rationale: PublicRationale = False,
     answer: Answer = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for a change, e.g. of an edge of the chain."""
-    _decide("revise", group, home, reviewer, role, rationale, public_rationale, answer, as_json, amendment)
+    """Ask for a change. A corrected edge (--edge) feeds the next run; words alone (--amendment) change nothing."""
+    if edge is None:
+        if intensity is not None or essential is not None or remove or citation is not None:
+            raise WrongUse("--intensity, --essential, --remove and --citation belong to --edge INPUT USER.")
+        _decide("revise", group, home, reviewer, role, rationale, public_rationale, answer, as_json, amendment)
+        return
+    if amendment is not None:
+        raise WrongUse("give --edge or --amendment, not both; what else there is to say goes into --rationale.")
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.review.amendments import check_amendment, parse_amendment
+
+    corrected = parse_amendment(
+        {
+            "input": edge[0], "user": edge[1], "intensity": intensity, "essential": essential, "remove": remove,
+            "citation": citation,
+        }
+    )  # fmt: skip
+    check_amendment(Workspace.of(load_settings(home=home, catalogue=catalogue)).reference(), group, corrected)
+    plain = corrected.model_dump(mode="json", exclude_none=True)
+    _decide("revise", group, home, reviewer, role, rationale, public_rationale, answer, as_json, plain)
 
 
 # -- release --------------------------------------------------------------------------------------------------

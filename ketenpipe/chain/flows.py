@@ -3,8 +3,9 @@
 Belongs here: what is summed or divided over bilateral flows (supply mix, concentration, import and export
 totals). Does not belong here: matrices (see tracing) and anything about risk.
 
-A *flow frame* has the columns ``hs_revision, year, code, exporter, importer, v, q``: ``v`` thousand USD,
-``q`` tonnes or null. ``code`` may stand for a node instead of an HS6 code: the formulas do not care.
+A *flow frame* has the columns ``hs_revision, year, code, exporter, importer, v, q, v_with_q``: ``v`` thousand USD,
+``q`` tonnes or null, ``v_with_q`` the value of what has a quantity. ``code`` may stand for a node instead of an HS6
+code: the formulas do not care.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def flow_frame(flows: nw.LazyFrame) -> nw.LazyFrame:
         "importer",
         nw.col("value_kusd").alias("v"),
         nw.col("tonnes").alias("q"),
+        nw.when(~nw.col("tonnes").is_null()).then(nw.col("value_kusd")).alias("v_with_q"),
     )
 
 
@@ -40,7 +42,7 @@ def by_node(flows: nw.LazyFrame, node_codes: nw.LazyFrame) -> nw.LazyFrame:
         .drop("code")
         .rename({"node": "code"})
         .group_by("hs_revision", "year", "code", "exporter", "importer")
-        .agg(nw.col("v").sum(), total_or_null("q").alias("q"))
+        .agg(nw.col("v").sum(), total_or_null("q").alias("q"), nw.col("v_with_q").sum())
     )
 
 
@@ -72,16 +74,15 @@ def as_seen_by(flows: nw.LazyFrame, members: nw.LazyFrame | None, focus: str) ->
         importer=nw.when(nw.col("importing") == 1).then(nw.lit(focus)).otherwise(nw.col("importer")),
     )
     return named.group_by("hs_revision", "year", "code", "exporter", "importer").agg(
-        nw.col("v").sum(), total_or_null("q").alias("q")
+        nw.col("v").sum(), total_or_null("q").alias("q"), nw.col("v_with_q").sum()
     )
 
 
 def _measures() -> list[nw.Expr]:
-    weighed = nw.when(~nw.col("q").is_null()).then(nw.col("v"))
     return [
         nw.col("v").sum().alias("v"),
         total_or_null("q").cast(nw.Float64).alias("q"),
-        weighed.sum().alias("v_with_q"),
+        nw.col("v_with_q").sum().alias("v_with_q"),
     ]
 
 

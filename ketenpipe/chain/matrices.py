@@ -59,7 +59,10 @@ def balance_production(flows: Array, statistic: Array | None, listed: Array | No
         listed: bool, shape (n): the statistic lists the country.
         non_producer: bool, shape (n).
     """
-    surplus = flows.sum(axis=1) - flows.sum(axis=0)
+    sold, bought = flows.sum(axis=1), flows.sum(axis=0)
+    surplus = sold - bought
+    # What rounding leaves of equal sums is no production: a closed cycle would seem to feed itself.
+    surplus = np.where(np.abs(surplus) <= 1e-9 * np.maximum(sold, bought), 0.0, surplus)
     proxy = np.maximum(surplus, 0.0)
     if statistic is None or listed is None:
         made = proxy.copy()

@@ -299,7 +299,9 @@ def _with_direct(tracing: pd.DataFrame, direct: pd.DataFrame) -> pd.DataFrame:
     """Add what the direct imports say: value without mass, small or precious, confidence."""
     keys = ["focus", "hs_revision", "code", "year"]
     totals = direct.groupby(keys, as_index=False)[["v", "q", "v_with_q"]].sum(min_count=0)
-    out = tracing.merge(totals, on=keys, how="left")
+    late = ["dropped_member_share", "own_share", "unknown_share", "imputed_share", "reason"]
+    held = tracing.reindex(columns=[*tracing.columns, *(c for c in late if c not in tracing)])
+    out = held.merge(totals, on=keys, how="left")
     value = out["v"].where(out["v"] > 0)
     out["value_without_mass"] = ((value - out["v_with_q"]).round(3) / value).clip(0.0, 1.0)
     precious = out["median_unit_value"] > PRECIOUS_KUSD_PER_TONNE
@@ -309,9 +311,7 @@ def _with_direct(tracing: pd.DataFrame, direct: pd.DataFrame) -> pd.DataFrame:
     partly = out["value_without_mass"].fillna(0.0) > IMPUTED_SHARE_LOW_CONFIDENCE
     out["confidence"] = np.where(unsure, "low", np.where(partly, "medium", "high"))
     untraced = out["imputed_share"].isna()
-    out["confidence"] = out["confidence"].where(~untraced, None)
-    if "reason" not in out:
-        out["reason"] = None
+    out["confidence"] = out["confidence"].astype(object).where(~untraced, None)
     return out
 
 

@@ -14,8 +14,8 @@ from ketenpipe.errors import InputRefused
 
 #: First year that BACI covers.
 FIRST_YEAR = 1995
-#: Complete years that BACI lags behind: early in year t it publishes t-2.
-PUBLICATION_LAG = 1
+#: Complete years that are not expected yet. BACI publishes t-2 early in t; a nowcast may hold the last complete year.
+PUBLICATION_LAG = 0
 #: Start and end of a run over several partitions, as Dagster names them.
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"

@@ -73,7 +73,9 @@ def open_catalogue(home: Path) -> duckdb.DuckDBPyConnection:
             # that this process still has open.
             connection.execute(f"attach {_literal(str(path.absolute()))} as ketenpipe (read_only)")
             connection.execute("use ketenpipe")
-            shown = connection.execute(f"select release, manifest_sha256, folder from {ABOUT}").fetchone()
+            # fetchall: an unfinished result would block the next query on this connection.
+            rows = connection.execute(f"select release, manifest_sha256, folder from {ABOUT}").fetchall()
+            shown = rows[0] if rows else None
         except duckdb.Error:
             shown = None
         if shown == (info.release, info.manifest_sha256, str(info.path)):

@@ -98,7 +98,9 @@ class _View:
         self.members = {
             f: focus_members(reference, str(f), sorted({*self.year.values()})) for f in indicators["focus"].unique()
         }
-        figures = self.group_rows.dropna(subset=["value"])
+        # The planes of the import mix and of production bear the same indicator ids; the verdict reads the traced one.
+        other_plane = self.group_rows["indicator"].isin(["G2", "G3"]) & (self.group_rows["basis"] != "traced")
+        figures = self.group_rows[~other_plane].dropna(subset=["value"])
         self._figures = {(r.focus, r.group, r.year, r.indicator, r.measure): r for r in figures.itertuples(index=False)}
         every = self.group_rows
         self._noted = {
@@ -429,7 +431,7 @@ def _shortcomings(view: _View, focus: str, group: str, year: int) -> tuple[int, 
     if (view.figure(focus, group, year, "value_without_mass", "v") or 0.0) > 0.10:
         points += 1
         found.append("more than a tenth of the import value has no quantity")
-    if view.nodes.loc[(group, head), "shared_code_note"]:
+    if pd.notna(view.nodes.loc[(group, head), "shared_code_note"]):
         points += 1
         found.append("the code joins several goods")
     chain = view.nodes.loc[[group]]

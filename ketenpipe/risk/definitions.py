@@ -342,6 +342,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "production is only an export proxy, a lower bound",
         "productie is slechts een schatting uit de uitvoer, een ondergrens",
     ),
+    "producer_list": (
+        "production is a cited list of producers, no statistic",
+        "productie is een aangehaalde lijst van producenten, geen statistiek",
+    ),
     "small_or_precious": (
         "under 100 t imported or above 1 million USD a tonne: nothing is cleared",
         "minder dan 100 t invoer of meer dan 1 miljoen USD per ton: niets wordt vrijgesproken",

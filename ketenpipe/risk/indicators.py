@@ -317,9 +317,7 @@ def _traced_rows_hs6(world: World) -> list[dict[str, object]]:
         if held is not None:
             vector = {c: s for c, s in zip(held["country"], held[column], strict=True) if s > 0}
             bought = [s for s in held[direct_column] if s > 0]
-        notes = []
-        if record.basis == "export_proxy":
-            notes.append("export_proxy")
+        notes = [] if record.basis == "observed" else [record.basis]
         if record.small_or_precious:
             notes.append("small_or_precious")
         if vector:
@@ -441,9 +439,9 @@ def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
         vector = {c: s / total for c, s in vector.items()}
         revision, tier = plan.loc[(group, node), "hs_revision"], int(first["tier"])
         world_mix = first["basis"] == "world_production_mix"
-        notes = ["export_proxy"] if first["basis"] == "export_proxy" else []
+        notes = [] if first["basis"] == "observed" else [first["basis"]]
         if world_mix:
-            notes.append("same_for_every_country")
+            notes = ["same_for_every_country"]
         head_codes = world.reference.codes(heads[group], revision)
         if not world_mix and grades.small_or_precious(focus, revision, head_codes, year):
             notes.append("small_or_precious")
@@ -519,7 +517,7 @@ class NodeSupply:
     def own_grade(self, focus: str, revision: str, codes: Iterable[str], year: int) -> tuple[str | None, str]:
         """Reason and confidence of the focus's own traced supply of some codes: the worst code decides."""
         found = [self._traced[k] for c in codes if (k := (focus, revision, c, year)) in self._traced]
-        notes = ["export_proxy"] if any(r["basis"] == "export_proxy" for r in found) else []
+        notes = [b for b in ("export_proxy", "producer_list") if any(r["basis"] == b for r in found)][:1]
         if self.small_or_precious(focus, revision, codes, year):
             notes.append("small_or_precious")
         low = any(r["confidence"] == "low" for r in found)
@@ -625,6 +623,8 @@ def _links_of_chain(
             why.insert(0, "only_world_mix_upstream")
         if why[0] in ("upstream_not_computable", "path_weight_unknown") and fails is not False:
             x1 = None
+    if x1 is None and not why:
+        why.append("no_governance_score")
     named = _strongest(passing, figure, focus, group, year, weight)
     country, share = _top_foreign(per_node[named], own) if named else (None, None)
     rows.append(
@@ -656,6 +656,8 @@ def _links_of_chain(
         why.insert(0, "no_production_data" if upstream or lacking else "no_upstream_node")
         if why[0] == "no_production_data" and fails is not False:
             x1g = None
+    if x1g is None and not why:
+        why.append("no_governance_score")
     country, share = makers[(focus, group, holders[0], year)] if holders else (None, None)
     rows.append(
         {

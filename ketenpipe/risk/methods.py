@@ -208,7 +208,9 @@ def _verdicts(
     on_imports = _above(facts["C4a"], limits.C4.flag * scale)
     on_traced = _above(facts["C4b"], limits.C4.flag * scale)
     usable = (
-        facts["C4b"].notna() & ~facts["C4b_reason"].str.contains("export_proxy") & (facts["C4b_confidence"] != "low")
+        facts["C4b"].notna()
+        & ~facts["C4b_reason"].str.contains("export_proxy|producer_list")
+        & (facts["C4b_confidence"] != "low")
     )
     crma = on_traced.where(usable, on_imports)
     out["crma65"] = {
@@ -300,6 +302,8 @@ def _indirect(
 
 
 _STRUCTURAL = (
+    "no_governance_score",
+    "no_governance_data",
     "no_upstream_node",
     "only_world_mix_upstream",
     "upstream_not_computable",

@@ -183,9 +183,10 @@ class Table:
 
 
 def round_significant(values: np.ndarray, digits: int = SIGNIFICANT_DIGITS) -> np.ndarray:
-    """Round to a number of significant digits (not decimals); NaN, infinities and 0 stay as they are."""
+    """Round to a number of significant digits (not decimals); NaN, infinities, 0 and what is near it (1e-298) stay."""
     out = np.asarray(values, dtype=np.float64).copy()
-    usable = np.isfinite(out) & (out != 0)
+    # Below the smallest normal double there are no nine digits to keep.
+    usable = np.isfinite(out) & (np.abs(out) > np.finfo(np.float64).tiny * 10.0**digits)
     exponent = np.floor(np.log10(np.abs(out[usable])))
     # Dividing by a power of ten >= 1 (instead of multiplying by one < 1) keeps the result the nearest double.
     scale = np.power(10.0, np.abs(digits - 1 - exponent))

@@ -161,8 +161,8 @@ def pictures(
     drawn = drawing.drawn_once(folder, f"{hashes} {limits}", lambda: drawing.draw_all(tables, **limits))
     shown: dict[str, Any] = {"pictures": len(drawn), "folder": dg.MetadataValue.path(str(folder))}
     for name, content in drawn.items():
-        if name.startswith("plane_") and len(content) < SHOWN_BYTES:
-            encoded = base64.b64encode(content).decode()
+        if name.startswith("plane_") and len(small := drawing.preview(content)) < SHOWN_BYTES:
+            encoded = base64.b64encode(small).decode()
             shown[name.removesuffix(".png")] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
     return dg.MaterializeResult(metadata=shown)
 

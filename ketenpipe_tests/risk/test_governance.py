@@ -1,0 +1,79 @@
+"""G1: the risk of a country, which dimension made it, and vintages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ketenpipe.errors import InputRefused
+from ketenpipe.risk.governance import DIMENSIONS, build_country_risk, risk_of
+from ketenpipe.tables.registry import GOVERNANCE
+from ketenpipe_tests.worlds import one
+
+
+def governance(*rows: tuple[str, int, str, float | None, str]) -> object:
+    names = ("country", "year", "dimension", "estimate", "vintage")
+    return GOVERNANCE.conform([dict(zip(names, r, strict=True)) for r in rows])
+
+
+def test_risk_by_hand() -> None:
+    # (2.5 - 2.5)/5 = 0; (2.5 - 0)/5 = .5; (2.5 + 2.5)/5 = 1; 1 -> .3; outside the scale: clipped; missing: missing.
+    found = risk_of(np.array([2.5, 0.0, -2.5, 1.0, 3.4, -3.0]))
+    assert found == pytest.approx([0.0, 0.5, 1.0, 0.3, 0.0, 1.0])
+    assert np.isnan(risk_of(np.array([np.nan]))[0])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(-10, 10), st.floats(-10, 10))
+def test_worse_governance_is_never_less_risk(a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    better, worse = risk_of(np.array([high, low]))
+    assert 0 <= better <= worse <= 1
+
+
+def test_a_year_of_six_dimensions_takes_their_mean() -> None:
+    # NLD: 1, 1, 1, 1, 1, 2 -> 7/6, risk (2.5 - 7/6)/5 = 4/15. CHN lacks one of the six: null, not a mean of five.
+    rows = [("NLD", 2020, d, 2.0 if d == "CC" else 1.0, "2024") for d in DIMENSIONS]
+    rows += [("CHN", 2020, d, -1.0, "2024") for d in DIMENSIONS if d != "CC"]
+    found = build_country_risk(governance(*rows), "mean6")  # type: ignore[arg-type]
+    dutch = one(found, country="NLD")
+    assert dutch["risk"] == pytest.approx(4 / 15)
+    assert dutch["dimension"] == "mean6"
+    assert one(found, country="CHN")["risk"] is None
+
+
+def test_a_year_without_all_six_takes_political_stability_and_says_so() -> None:
+    rows = [("NLD", 2020, d, 1.0, "2024") for d in DIMENSIONS]
+    rows += [("NLD", 2021, "PV", 0.5, "2024"), ("NLD", 2021, "CC", 2.0, "2024")]
+    found = build_country_risk(governance(*rows), "mean6")  # type: ignore[arg-type]
+    assert one(found, year=2020)["dimension"] == "mean6"
+    late = one(found, year=2021)
+    assert (late["dimension"], late["risk"]) == ("PV", pytest.approx(0.4))
+
+
+def test_one_dimension_may_be_asked_for() -> None:
+    rows = [("NLD", 2020, "PV", 0.5, "2024"), ("NLD", 2020, "CC", 2.0, "2024")]
+    found = build_country_risk(governance(*rows), "CC")  # type: ignore[arg-type]
+    assert one(found, country="NLD")["risk"] == pytest.approx(0.1)
+    with pytest.raises(InputRefused, match="no estimate of RQ"):
+        build_country_risk(governance(*rows), "RQ")  # type: ignore[arg-type]
+
+
+def test_a_country_without_an_estimate_has_no_risk_and_not_none_at_all() -> None:
+    found = build_country_risk(governance(("TWN", 2020, "PV", None, "2024"), ("NLD", 2020, "PV", 0.5, "2024")), "PV")  # type: ignore[arg-type]
+    assert one(found, country="TWN")["risk"] is None
+
+
+def test_one_year_in_two_vintages_is_refused_and_two_years_are_not() -> None:
+    mixed = governance(("NLD", 2020, "PV", 0.5, "2024"), ("DEU", 2020, "PV", 0.5, "2025"))
+    with pytest.raises(InputRefused, match="2020 stands in two WGI vintages"):
+        build_country_risk(mixed, "PV")  # type: ignore[arg-type]
+    apart = governance(("NLD", 2020, "PV", 0.5, "2024"), ("NLD", 2021, "PV", 0.5, "2025"))
+    found = build_country_risk(apart, "PV")  # type: ignore[arg-type]
+    assert [r["vintage"] for r in found.to_pylist()] == ["2024", "2025"]
+
+
+def test_without_a_source_there_are_no_scores() -> None:
+    assert build_country_risk(None, "mean6").num_rows == 0

@@ -1,0 +1,142 @@
+"""The plane of one vector: O1, G2, G3, T and their bounds; by hand and against plain arithmetic."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ketenpipe.risk.indicators import kleene_and, kleene_or
+from ketenpipe.risk.planes import hhi_of, node_test, plane_of, top_third_country
+
+RISK = {"CHN": 0.8, "RUS": 0.9, "DEU": 0.1, "NLD": 0.1}
+COUNTRIES = ("BEL", "BRA", "CHN", "DEU", "NLD", "RUS", "UNK")
+SMALL = settings(max_examples=150, deadline=None)
+
+
+def test_the_plane_by_hand() -> None:
+    # NLD .2 (own), CHN .5, RUS .1, BRA .1 (no score), UNK .1.
+    # O1 = .25 + .01 + .01 = .27, not renormalised; O1r = .27/.49. high: (.5 + .1)^2 + .02 = .38.
+    # G2 over CHN .5 and RUS .1: (.4 + .09)/.6 = .81667; high over CHN .6, RUS .1: (.48 + .09)/.7 = .8142857.
+    # G3 = 10 * (.25*.8 + .01*.9) = 2.09. Coverage = .6/.7.
+    held = plane_of({"NLD": 0.2, "CHN": 0.5, "RUS": 0.1, "BRA": 0.1, "UNK": 0.1}, {"NLD"}, RISK)
+    assert held.o1 == pytest.approx(0.27)
+    assert held.o1_renormalised == pytest.approx(0.27 / 0.49)
+    assert held.o1_high == pytest.approx(0.38)
+    assert held.g2 == pytest.approx(0.49 / 0.6)
+    assert held.g2_high == pytest.approx(0.57 / 0.7)
+    assert held.g3 == pytest.approx(2.09)
+    assert held.weakest_link == pytest.approx(0.209)
+    assert held.coverage == pytest.approx(6 / 7)
+    assert (held.top, held.unknown, held.foreign) == ("CHN", 0.1, pytest.approx(0.7))
+
+
+def test_own_supply_is_no_dependency() -> None:
+    # 90 % own: .1 of CHN gives O1 = .01, although CHN is all of the foreign part (O1r = 1, which never flags).
+    held = plane_of({"NLD": 0.9, "CHN": 0.1}, {"NLD"}, RISK)
+    assert held.o1 == pytest.approx(0.01)
+    assert held.o1_renormalised == pytest.approx(1.0)
+    bloc = plane_of({"NLD": 0.5, "DEU": 0.4, "CHN": 0.1}, {"NLD", "DEU"}, RISK)
+    assert bloc.o1 == pytest.approx(0.01)
+
+
+def test_nothing_foreign_and_nothing_known() -> None:
+    own = plane_of({"NLD": 1.0}, {"NLD"}, RISK)
+    assert (own.o1, own.o1_high, own.o1_renormalised, own.g2, own.top, own.coverage) == (
+        0.0,
+        0.0,
+        None,
+        None,
+        None,
+        None,
+    )
+    # .7 unknown and nothing known abroad: it may all be one country, .49 at most.
+    dark = plane_of({"NLD": 0.3, "UNK": 0.7}, {"NLD"}, RISK)
+    assert (dark.o1, dark.o1_high, dark.g2) == (0.0, pytest.approx(0.49), None)
+
+
+def test_no_score_is_not_no_risk() -> None:
+    held = plane_of({"BRA": 1.0}, {"NLD"}, RISK)
+    assert (held.g2, held.g3, held.coverage) == (None, None, 0.0)
+
+
+def test_the_node_test_is_strict_and_three_valued() -> None:
+    # On either threshold: not passed. High concentration without a score: cannot be told. Low: no, score or not.
+    assert node_test(0.41, 0.51, 0.4, 0.5) is True
+    assert node_test(0.4, 0.9, 0.4, 0.5) is False
+    assert node_test(0.9, 0.5, 0.4, 0.5) is False
+    assert node_test(0.9, None, 0.4, 0.5) is None
+    assert node_test(0.4, None, 0.4, 0.5) is False
+
+
+def test_the_top_third_country_lies_outside_focus_and_union() -> None:
+    # DEU is larger but in the union; UNK is no country. CHN .2, with the unknown .3 it may be .5.
+    vector = {"NLD": 0.1, "DEU": 0.4, "CHN": 0.2, "UNK": 0.3}
+    assert top_third_country(vector, {"NLD"}, {"DEU", "NLD"}) == ("CHN", 0.2, pytest.approx(0.5))
+    assert top_third_country(vector, {"NLD"}, set())[0] == "DEU"
+    assert top_third_country({"DEU": 0.7, "UNK": 0.3}, {"NLD"}, {"DEU"}) == (None, 0.0, 0.3)
+    assert top_third_country({"RUS": 0.5, "CHN": 0.5}, set(), set())[0] == "CHN", "equals: first in the alphabet"
+
+
+def test_hhi_by_hand() -> None:
+    # 2, 1, 1 of 4: 1/4 + 1/16 + 1/16 = .375.
+    assert hhi_of([2, 1, 1]) == pytest.approx(0.375)
+    assert hhi_of([]) is None
+    assert hhi_of([0.0]) is None
+
+
+def test_kleene_logic() -> None:
+    table = {(True, True): True, (True, None): None, (None, None): None, (False, None): False, (None, False): False}
+    for (a, b), expected in table.items():
+        assert kleene_and(a, b) is expected
+    assert kleene_or([False, None, True]) is True
+    assert kleene_or([False, None]) is None
+    assert kleene_or([]) is False
+
+
+@st.composite
+def vectors(draw: st.DrawFn) -> dict[str, float]:
+    weights = draw(st.dictionaries(st.sampled_from(COUNTRIES), st.integers(1, 1000), min_size=1))
+    total = sum(weights.values())
+    return {c: w / total for c, w in weights.items()}
+
+
+@SMALL
+@given(vectors(), st.sets(st.sampled_from(["BEL", "DEU", "NLD"])))
+def test_the_plane_agrees_with_pandas(vector: dict[str, float], own: set[str]) -> None:
+    held = plane_of(vector, own, RISK)
+    x = pd.Series(vector, dtype=float).drop([*(own & set(vector)), "UNK"], errors="ignore")
+    risk = pd.Series(RISK).reindex(x.index)
+    scored = x[risk.notna()]
+    assert held.o1 == pytest.approx((x**2).sum())
+    if len(scored):
+        assert held.g2 == pytest.approx((scored * risk.dropna()).sum() / scored.sum())
+        assert held.g3 == pytest.approx(10 * (scored**2 * risk.dropna()).sum())
+        assert held.coverage == pytest.approx(scored.sum() / x.sum())
+    else:
+        assert held.g2 is None
+
+
+@SMALL
+@given(vectors(), st.sets(st.sampled_from(["BEL", "DEU", "NLD"])))
+def test_bounds_and_ranges_always_hold(vector: dict[str, float], own: set[str]) -> None:
+    held = plane_of(vector, own, RISK)
+    assert 0 <= held.o1 <= held.o1_high <= 1 + 1e-12
+    if held.o1_renormalised is not None:
+        assert held.o1 <= held.o1_renormalised + 1e-12
+        assert held.o1_renormalised <= 1 + 1e-12
+    for risk in (held.g2, held.g2_high):
+        assert risk is None or 0.1 - 1e-12 <= risk <= 0.9 + 1e-12
+    # Moving the unknown part to the largest known foreign country makes the high variant the figure itself.
+    if held.top is not None:
+        told = {c: s for c, s in vector.items() if c != "UNK"}
+        told[held.top] += vector.get("UNK", 0.0)
+        again = plane_of(told, own, RISK)
+        assert again.o1 == pytest.approx(held.o1_high)
+        assert again.g2 == (None if held.g2_high is None else pytest.approx(held.g2_high))
+        # No other known foreign country would make it more concentrated.
+        for other in set(told) - own:
+            moved = {c: s for c, s in vector.items() if c != "UNK"}
+            moved[other] += vector.get("UNK", 0.0)
+            assert plane_of(moved, own, RISK).o1 <= held.o1_high + 1e-12
