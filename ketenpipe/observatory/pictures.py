@@ -169,7 +169,8 @@ def _plane_legend(figure: Figure, points: Sequence[Point], by_tier: bool) -> Non
     colour = MUTED
     axes.scatter([], [], s=46, marker="o", color=colour, label="specific to the focus")
     if any(p.uncertain for p in points):
-        axes.scatter([], [], s=46, marker="o", facecolors=PAPER, edgecolors=colour, label="hollow: low confidence or an indication only")
+        hollow = "hollow: low confidence or an indication only"
+        axes.scatter([], [], s=46, marker="o", facecolors=PAPER, edgecolors=colour, label=hollow)
     if any(p.world_mix for p in points):
         axes.scatter([], [], s=46, marker="D", color=colour, label="world mix: same for every country")
     if not by_tier:
