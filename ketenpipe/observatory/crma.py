@@ -5,8 +5,8 @@ Source of the benchmark: Regulation (EU) 2024/1252 (one third country, any stage
 
 from __future__ import annotations
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.tables.registry import CRMA_MONITOR
@@ -23,35 +23,37 @@ def build_crma_monitor(
     The verdict is the one of method ``crma65``: on the traced share where production is observed and confidence is
     not low, else on direct imports, marked.
     """
-    shares = indicators.to_pandas()
-    shares = shares[(shares["level"] == "node")]
-    keys = ["focus", "group", "code", "year"]
-    on_imports = shares[(shares["indicator"] == "C4a") & (shares["measure"] == "v")].set_index(keys)
-    traced = shares[(shares["indicator"] == "C4b") & (shares["measure"] == "q")].set_index(keys)
-    verdicts = flags.to_pandas()
-    verdicts = verdicts[(verdicts["level"] == "node") & (verdicts["method"] == "crma65")].set_index(keys)
-    nodes = chain_nodes.to_pandas().set_index(["group", "node"])
+    of_nodes = indicators.filter(pc.equal(indicators.column("level"), "node"))
+    of_nodes = of_nodes.filter(pc.is_in(of_nodes.column("indicator"), pa.array(["C4a", "C4b"])))
+    figures = {
+        (r["focus"], r["group"], r["code"], r["year"], r["indicator"], r["measure"]): r for r in of_nodes.to_pylist()
+    }
+    nodes = {(r["group"], r["node"]): r for r in chain_nodes.to_pylist()}
+    verdicts = flags.filter(
+        pc.and_(pc.equal(flags.column("level"), "node"), pc.equal(flags.column("method"), "crma65"))
+    )
     rows: list[dict[str, object]] = []
-    for key, verdict in verdicts.iterrows():
-        focus, group, node, year = key
-        record = nodes.loc[(group, node)]
+    for verdict in verdicts.to_pylist():
+        key = (verdict["focus"], verdict["group"], verdict["code"], verdict["year"])
+        imports = figures.get((*key, "C4a", "v"), {})
+        traced = figures.get((*key, "C4b", "q"), {})
         proxy = verdict["reason"] == "proxy_direct_imports"
         rows.append(
             {
-                "focus": focus,
-                "group": group,
-                "material": node,
-                "stage": record["stage"],
-                "year": year,
-                "top_country": on_imports["country"].get(key),
-                "share_imports": on_imports["value"].get(key),
-                "top_country_traced": traced["country"].get(key),
-                "share_traced": traced["value"].get(key),
+                "focus": verdict["focus"],
+                "group": verdict["group"],
+                "material": verdict["code"],
+                "stage": nodes[(verdict["group"], verdict["code"])]["stage"],
+                "year": verdict["year"],
+                "top_country": imports.get("country"),
+                "share_imports": imports.get("value"),
+                "top_country_traced": traced.get("country"),
+                "share_traced": traced.get("value"),
                 "threshold": thresholds.C4.flag,
                 "exceeds": verdict["flagged"],
-                "decided_on": None if pd.isna(verdict["flagged"]) else "imports" if proxy else "traced",
-                "confidence": traced["confidence"].get(key),
+                "decided_on": None if verdict["flagged"] is None else "imports" if proxy else "traced",
+                "confidence": traced.get("confidence"),
                 "reason": verdict["reason"],
             }
         )
-    return CRMA_MONITOR.conform(pd.DataFrame(rows, columns=CRMA_MONITOR.names))
+    return CRMA_MONITOR.conform(rows)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.tracing import UNKNOWN, focus_members
@@ -21,6 +22,7 @@ from ketenpipe.risk.indicators import kleene_or
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.sources.countries import country_names
 from ketenpipe.tables.registry import REGISTER
+from ketenpipe.tables.slices import slices
 
 DIRECT_METHODS = ("geodep", "swd2021", "node_test")
 """A group is a direct dependency when one of these flags it and its imports are not below the minimum."""
@@ -87,50 +89,51 @@ class _View:
 
     def __init__(self, tables: Mapping[str, pa.Table], reference: Reference) -> None:
         self.reference = reference
-        indicators = tables["indicators"].to_pandas()
-        self.group_rows = indicators[indicators["level"] == "group"]
-        flags = tables["flags"].to_pandas()
-        self.flags = flags[flags["level"] == "group"]
-        self.exposure = tables["exposure"].to_pandas()
-        self.nodes = tables["chain_nodes"].to_pandas().set_index(["group", "node"])
-        tested = self.group_rows[self.group_rows["indicator"] == "T"]
-        self.year = {k: int(y) for k, y in tested.groupby(["focus", "group"])["year"].max().items()}
-        self.members = {
-            f: focus_members(reference, str(f), sorted({*self.year.values()})) for f in indicators["focus"].unique()
-        }
-        # The planes of the import mix and of production bear the same indicator ids; the verdict reads the traced one.
-        other_plane = self.group_rows["indicator"].isin(["G2", "G3"]) & (self.group_rows["basis"] != "traced")
-        figures = self.group_rows[~other_plane].dropna(subset=["value"])
-        self._figures = {(r.focus, r.group, r.year, r.indicator, r.measure): r for r in figures.itertuples(index=False)}
-        every = self.group_rows
-        self._noted = {
-            (r.focus, r.group, r.year, r.indicator, r.measure): r.reason for r in every.itertuples(index=False)
-        }
-        self._flags = {
-            key: {r.method: _flag(r) for r in part.itertuples(index=False)}
-            for key, part in self.flags.groupby(["focus", "group", "year"])
-        }
-        self._vectors = {key: part for key, part in self.exposure.groupby(["focus", "group", "node", "year"])}
+        of_groups = tables["indicators"].filter(pc.equal(tables["indicators"].column("level"), "group"))
+        rows = of_groups.to_pylist()
+        self.year: dict[tuple[str, str], int] = {}
+        for row in rows:
+            if row["indicator"] == "T":
+                place = (row["focus"], row["group"])
+                self.year[place] = max(row["year"], self.year.get(place, row["year"]))
+        years = sorted({*self.year.values()})
+        self.members = {f: focus_members(reference, f, years) for f in {r["focus"] for r in rows}}
+        self.nodes = {(r["group"], r["node"]): r for r in tables["chain_nodes"].to_pylist()}
+        self._figures: dict[tuple[str, str, int, str, str], dict[str, Any]] = {}
+        self._notes: dict[tuple[str, str, int, str, str], str] = {}
+        for row in rows:
+            key = (row["focus"], row["group"], row["year"], row["indicator"], row["measure"])
+            # The planes of the import mix and of production bear the same ids; the verdict reads the traced one.
+            if row["indicator"] in ("G2", "G3") and row["basis"] != "traced":
+                continue
+            self._notes[key] = row["reason"] or ""
+            if row["value"] is not None:
+                self._figures[key] = row
+        self._flags: dict[tuple[str, str, int], dict[str, Flag]] = {}
+        flags = tables["flags"].filter(pc.equal(tables["flags"].column("level"), "group"))
+        for row in flags.to_pylist():
+            self._flags.setdefault((row["focus"], row["group"], row["year"]), {})[row["method"]] = _flag(row)
+        exposure = tables["exposure"].filter(pc.is_in(tables["exposure"].column("year"), pa.array(years, pa.int32())))
+        self._vectors = slices(exposure, ["focus", "group", "node", "year"], ["country", "share_traced", "basis"])
 
     def figure(self, focus: str, group: str, year: int, indicator: str, measure: str) -> float | None:
         found = self._figures.get((focus, group, year, indicator, measure))
-        return None if found is None else float(found.value)
+        return None if found is None else float(found["value"])
 
     def named_node(self, focus: str, group: str, year: int, indicator: str, measure: str) -> str | None:
         found = self._figures.get((focus, group, year, indicator, measure))
-        return None if found is None or pd.isna(found.worst_code) else str(found.worst_code)
+        return None if found is None else found["worst_code"]
 
     def named_country(
         self, focus: str, group: str, year: int, indicator: str, measure: str
     ) -> tuple[str | None, float]:
         found = self._figures.get((focus, group, year, indicator, measure))
-        if found is None or pd.isna(found.country):
+        if found is None or found["country"] is None:
             return None, 0.0
-        return str(found.country), float(found.country_share)
+        return found["country"], float(found["country_share"] or 0.0)
 
     def reason(self, focus: str, group: str, year: int, indicator: str, measure: str) -> str:
-        note = self._noted.get((focus, group, year, indicator, measure))
-        return "" if note is None or pd.isna(note) else str(note)
+        return self._notes.get((focus, group, year, indicator, measure), "")
 
     def flags_of(self, focus: str, group: str, year: int) -> dict[str, Flag]:
         return self._flags.get((focus, group, year), {})
@@ -140,31 +143,30 @@ class _View:
         if part is None:
             return None, 0.0
         own = self.members[focus][year]
-        foreign = part[~part["country"].isin(own) & (part["country"] != UNKNOWN)]
-        if not len(foreign) or not foreign["share_traced"].max() > 0:
+        foreign = [
+            (-share, country)
+            for country, share in zip(part["country"], part["share_traced"], strict=True)
+            if country not in own and country != UNKNOWN and share
+        ]
+        if not foreign:
             return None, 0.0
-        best = foreign.sort_values(["share_traced", "country"], ascending=[False, True]).iloc[0]
-        return str(best["country"]), float(best["share_traced"])
+        share, country = min(foreign)
+        return country, -share
 
     def basis(self, focus: str, group: str, node: str, year: int) -> str | None:
         part = self._vectors.get((focus, group, node, year))
-        return None if part is None else str(part["basis"].iloc[0])
+        return None if part is None else part["basis"][0]
 
 
-def _flag(row: object) -> Flag:
-    def plain(value: object) -> bool | None:
-        return None if value is None or pd.isna(value) else bool(value)
-
-    agreement = getattr(row, "agreement")  # noqa: B009
-    flips, reason = getattr(row, "flips_on"), getattr(row, "reason")  # noqa: B009
+def _flag(row: Mapping[str, Any]) -> Flag:
     return Flag(
-        method=str(getattr(row, "method")),  # noqa: B009
-        flagged=plain(getattr(row, "flagged")),  # noqa: B009
-        indicated=plain(getattr(row, "indicated")),  # noqa: B009
-        agreement=None if pd.isna(agreement) else float(agreement),
-        flips_on=None if pd.isna(flips) else str(flips),
-        below_minimum=bool(plain(getattr(row, "below_minimum"))),  # noqa: B009
-        reason=None if pd.isna(reason) else str(reason),
+        method=row["method"],
+        flagged=row["flagged"],
+        indicated=row["indicated"],
+        agreement=row["agreement"],
+        flips_on=row["flips_on"],
+        below_minimum=bool(row["below_minimum"]),
+        reason=row["reason"],
     )
 
 
@@ -209,7 +211,7 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thres
         "wgi": view.figure(focus, group, year, "G2", "q"),
         "weakest_node": weakest,
         "weakest_country": country,
-        "weakest_path": str(view.nodes.loc[(group, weakest), "path"]) if weakest else None,
+        "weakest_path": view.nodes[(group, weakest)]["path"] if weakest else None,
         "robust": robust,
         "robust_reason": "turns under: " + "; ".join(flips) if flips else None,
         "data_grade": GRADES[min(points, len(GRADES) - 1)],
@@ -431,11 +433,10 @@ def _shortcomings(view: _View, focus: str, group: str, year: int) -> tuple[int, 
     if (view.figure(focus, group, year, "value_without_mass", "v") or 0.0) > 0.10:
         points += 1
         found.append("more than a tenth of the import value has no quantity")
-    if pd.notna(view.nodes.loc[(group, head), "shared_code_note"]):
+    if view.nodes[(group, head)]["shared_code_note"]:
         points += 1
         found.append("the code joins several goods")
-    chain = view.nodes.loc[[group]]
-    lacking = sorted(n for (_, n), s in chain["status"].items() if s in ("dashed", "missing"))
+    lacking = sorted(n for (g, n), r in view.nodes.items() if g == group and r["status"] in ("dashed", "missing"))
     if lacking:
         points += 1
         found.append(f"no data on {', '.join(view.reference.nodes[n].name_en.lower() for n in lacking)}")

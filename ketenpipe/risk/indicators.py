@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from ketenpipe.risk.direct import EU27, direct_indicators
 from ketenpipe.risk.planes import Plane, hhi_of, node_test, plane_of, top_third_country
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.tables.registry import INDICATORS as INDICATOR_TABLE
+from ketenpipe.tables.slices import slices
 
 MAX_TIER = 2
 """X1 and X1g look at tiers 1 and 2, TNO's depth, however deep the look-through goes."""
@@ -298,9 +300,9 @@ def mix_of_node(world: World, node: str, revision: str, year: int) -> WorldMix |
 
 def _traced_rows_hs6(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    mix = world.tracing.supply_mix.to_pandas()
     keys = ["focus", "hs_revision", "code", "year"]
-    vectors = {key: part for key, part in mix.groupby(keys)}
+    shares = ["share_direct", "share_direct_q", "share_traced", "share_traced_v"]
+    vectors = slices(world.tracing.supply_mix, keys, ["country", *shares])
     traced = world.tracing.tracing.to_pandas()
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
     union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
@@ -315,8 +317,8 @@ def _traced_rows_hs6(world: World) -> list[dict[str, object]]:
         vector: dict[str, float] = {}
         bought: list[float] = []
         if held is not None:
-            vector = {c: s for c, s in zip(held["country"], held[column], strict=True) if s > 0}
-            bought = [s for s in held[direct_column] if s > 0]
+            vector = {c: s for c, s in zip(held["country"], held[column], strict=True) if s}
+            bought = [s for s in held[direct_column] if s]
         notes = [] if record.basis == "observed" else [record.basis]
         if record.small_or_precious:
             notes.append("small_or_precious")
@@ -423,32 +425,58 @@ def _most(a: float | None, b: float | None) -> float | None:
     return a if b is None else b if a is None else max(a, b)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A node of a chain as a focus sees it in a year: origins (they sum to 1), basis, imputed share, tier."""
+
+    vector: dict[str, float]
+    basis: str
+    imputed: float
+    tier: int
+
+
+def _seen(world: World) -> dict[tuple[str, str, int], dict[str, Seen]]:
+    """``(focus, group, year) -> node -> Seen`` of the exposure."""
+    columns = ["country", "share_traced", "basis", "imputed_share", "tier"]
+    out: dict[tuple[str, str, int], dict[str, Seen]] = {}
+    parts = slices(world.exposure.exposure, ["focus", "group", "year", "node"], columns)
+    for (focus, group, year, node), part in parts.items():
+        vector = {c: s for c, s in zip(part["country"], part["share_traced"], strict=True) if s > 0}
+        total = sum(vector.values())
+        vector = {c: s / total for c, s in vector.items()}
+        found = Seen(vector, part["basis"][0], part["imputed_share"][0] or 0.0, part["tier"][0])
+        out.setdefault((focus, group, year), {})[node] = found
+    return out
+
+
+def _plan(world: World) -> dict[str, dict[str, dict[str, Any]]]:
+    """``group -> node -> row`` of the chain's nodes."""
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in world.exposure.chain_nodes.to_pylist():
+        out.setdefault(row["group"], {})[row["node"]] = row
+    return out
+
+
 def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    exposure = world.exposure.exposure.to_pandas()
-    plan = world.exposure.chain_nodes.to_pandas().set_index(["group", "node"])
+    plan = _plan(world)
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
     union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
     grades = NodeSupply(world)
     heads = {g.group: g.node for g in world.reference.groups.values()}
-    passed = exposure.groupby(["focus", "group", "node", "year"])["imputed_share"].first().to_dict()
-    for (focus, group, node, year), part in exposure.groupby(["focus", "group", "node", "year"]):
-        first = part.iloc[0]
-        vector = {c: s for c, s in zip(part["country"], part["share_traced"], strict=True) if s > 0}
-        total = sum(vector.values())
-        vector = {c: s / total for c, s in vector.items()}
-        revision, tier = plan.loc[(group, node), "hs_revision"], int(first["tier"])
-        world_mix = first["basis"] == "world_production_mix"
-        notes = [] if first["basis"] == "observed" else [first["basis"]]
+    every = [(*key, node, per_node) for key, per_node in _seen(world).items() for node in per_node]
+    for focus, group, year, node, per_node in every:
+        seen, record = per_node[node], plan[group][node]
+        revision, tier = record["hs_revision"], seen.tier
+        world_mix = seen.basis == "world_production_mix"
+        notes = [] if seen.basis == "observed" else [seen.basis]
         if world_mix:
             notes = ["same_for_every_country"]
         head_codes = world.reference.codes(heads[group], revision)
         if not world_mix and grades.small_or_precious(focus, revision, head_codes, year):
             notes.append("small_or_precious")
         # What is imputed on the way to a node makes its figures unsure too.
-        behind = max(
-            passed.get((focus, group, n, year), 0.0) for n in str(plan.loc[(group, node), "path"]).split(" <- ")
-        )
+        behind = max(per_node[n].imputed for n in record["path"].split(" <- ") if n in per_node)
         unsure = "small_or_precious" in notes or (behind > IMPUTED_SHARE_LOW_CONFIDENCE and not world_mix)
         base = {
             "focus": focus, "level": "node", "code": node, "hs_revision": revision, "group": group, "tier": tier,
@@ -458,8 +486,8 @@ def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
         supply = None if world_mix else grades.own_supply(focus, revision, world.reference.codes(node, revision), year)
         bought = grades.direct_mass(focus, revision, world.reference.codes(node, revision), year)
         produced = _plane_rows(
-            world, base, vector, own[focus][year], union[year], notes, "low" if unsure else "high",
-            first["imputed_share"], hhi_of(bought), hub_gap=not world_mix and tier == 0, benchmark=supply,
+            world, base, seen.vector, own[focus][year], union[year], notes, "low" if unsure else "high",
+            seen.imputed, hhi_of(bought), hub_gap=not world_mix and tier == 0, benchmark=supply,
         )  # fmt: skip
         if world_mix or supply is None:
             produced = [r for r in produced if r["indicator"] != "C4b"]
@@ -478,10 +506,10 @@ class NodeSupply:
 
     def __init__(self, world: World) -> None:
         keys = ["focus", "hs_revision", "code", "year"]
-        mix = world.tracing.supply_mix.to_pandas()
-        self._mix = {key: part for key, part in mix.groupby(keys)}
-        traced = world.tracing.tracing.to_pandas()
-        self._traced = {key: row for key, row in traced[traced["measure"] == "q"].set_index(keys).iterrows()}
+        self._mix = slices(world.tracing.supply_mix, keys, ["country", "share_traced", "tonnes"])
+        self._traced = {
+            tuple(row[k] for k in keys): row for row in world.tracing.tracing.to_pylist() if row["measure"] == "q"
+        }
 
     def own_supply(self, focus: str, revision: str, codes: Iterable[str], year: int) -> dict[str, float] | None:
         """Codes' traced rows combined by the focus's consumption, where that is 0 by its supply."""
@@ -489,8 +517,8 @@ class NodeSupply:
         for code in codes:
             key = (focus, revision, code, year)
             if key in self._mix and key in self._traced:
-                frame = self._mix[key]
-                row = {c: s for c, s in zip(frame["country"], frame["share_traced"], strict=True) if s > 0}
+                part = self._mix[key]
+                row = {c: s for c, s in zip(part["country"], part["share_traced"], strict=True) if s}
                 if row:
                     parts.append((row, self._traced[key]["consumption"], self._traced[key]["supply"]))
         if not parts:
@@ -508,10 +536,9 @@ class NodeSupply:
         """Direct imports by mass per origin, codes summed."""
         summed: dict[str, float] = {}
         for code in codes:
-            frame = self._mix.get((focus, revision, code, year))
-            if frame is not None:
-                for country, tonnes in zip(frame["country"].tolist(), frame["tonnes"].tolist(), strict=True):
-                    summed[country] = summed.get(country, 0.0) + (tonnes if tonnes > 0 else 0.0)
+            part = self._mix.get((focus, revision, code, year), {"country": [], "tonnes": []})
+            for country, tonnes in zip(part["country"], part["tonnes"], strict=True):
+                summed[country] = summed.get(country, 0.0) + (tonnes or 0.0)
         return [v for v in summed.values() if v > 0]
 
     def own_grade(self, focus: str, revision: str, codes: Iterable[str], year: int) -> tuple[str | None, str]:
@@ -550,9 +577,7 @@ def kleene_or(values: Iterable[bool | None]) -> bool | None:
 def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
     """X1, X1g, X2, X2_global and hidden exposure of every group, focus and year."""
     rows: list[dict[str, object]] = []
-    plan = world.exposure.chain_nodes.to_pandas()
-    exposure = world.exposure.exposure.to_pandas()
-    vectors = {key: part for key, part in exposure.groupby(["focus", "group", "year"])}
+    plan = _plan(world)
     planes = nodes[nodes["measure"].isin(["q", "p"]) & nodes["indicator"].isin(["T", "G3", "C3", "G2"])]
     figure: dict[tuple[object, ...], float | None] = {
         (r.focus, r.group, r.code, r.year, r.indicator, r.basis): r.value for r in planes.itertuples(index=False)
@@ -562,16 +587,15 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
         for r in planes[planes["indicator"] == "C3"].itertuples(index=False)
     }
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
-    for (focus, group, year), part in vectors.items():
-        placed = plan[plan["group"] == group].set_index("node")
+    for (focus, group, year), per_node in _seen(world).items():
+        placed = plan[group]
         head = world.reference.groups[group].node
-        per_node = {key: part for key, part in part.groupby("node")}
         if head not in per_node:
             continue
         base = {
-            "focus": focus, "level": "group", "code": group, "hs_revision": placed.loc[head, "hs_revision"],
+            "focus": focus, "level": "group", "code": group, "hs_revision": placed[head]["hs_revision"],
             "group": group, "tier": 0, "year": year, "measure": "q", "basis": "traced",
-            "source_vintage": world.vintage(placed.loc[head, "hs_revision"], year, "baci", "mining", "wgi"),
+            "source_vintage": world.vintage(placed[head]["hs_revision"], year, "baci", "mining", "wgi"),
         }  # fmt: skip
         rows += _links_of_chain(world, base, per_node, placed, head, figure, makers, own[focus][year])
     return rows
@@ -580,17 +604,18 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
 def _links_of_chain(
     world: World,
     base: dict[str, object],
-    per_node: Mapping[str, pd.DataFrame],
-    placed: pd.DataFrame,
+    per_node: Mapping[str, Seen],
+    placed: Mapping[str, Mapping[str, Any]],
     head: str,
     figure: Mapping[tuple[object, ...], float | None],
     makers: Mapping[tuple[object, ...], tuple[str | None, float | None]],
     own: frozenset[str],
 ) -> list[dict[str, object]]:
     focus, group, year = base["focus"], base["group"], base["year"]
-    basis = {n: str(g["basis"].iloc[0]) for n, g in per_node.items()}
-    weight = {n: _float(placed.loc[n, "path_weight"]) for n in per_node}
-    tier = {n: int(placed.loc[n, "tier"]) for n in per_node}
+    basis = {n: g.basis for n, g in per_node.items()}
+    weight: dict[str, float | None] = {n: placed[n]["path_weight"] for n in per_node}
+    tier = {n: g.tier for n, g in per_node.items()}
+    status = {r["status"] for r in placed.values()}
     specific = [n for n in per_node if basis[n] != "world_production_mix"]
     upstream = [n for n in per_node if tier[n] >= 1]
     notes = ["export_proxy"] if any(basis[n] == "export_proxy" for n in specific) else []
@@ -612,10 +637,9 @@ def _links_of_chain(
     x1 = kleene_and(fails, kleene_or(tested(n) for n in eligible))
     why = list(notes)
     if not eligible:
-        lacking = placed[(placed["status"] == "dashed") | (placed["status"] == "missing")]
         if any(1 <= tier[n] <= MAX_TIER and weight[n] is None for n in specific):
             why.insert(0, "path_weight_unknown")
-        elif len(lacking):
+        elif status & {"dashed", "missing"}:
             why.insert(0, "upstream_not_computable")
         elif len(placed) == 1:
             why.insert(0, "no_upstream_node")
@@ -652,7 +676,7 @@ def _links_of_chain(
     )
     why = ["export_proxy"] if basis[head] == "export_proxy" else []
     if not concentrated:
-        lacking = placed["status"].isin(["missing", "dashed", "cut_off"]).any()
+        lacking = bool(status & {"missing", "dashed", "cut_off"})
         why.insert(0, "no_production_data" if upstream or lacking else "no_upstream_node")
         if why[0] == "no_production_data" and fails is not False:
             x1g = None
@@ -686,18 +710,18 @@ def _links_of_chain(
                 **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
                 "value": links[worst] if worst else None, "worst_code": worst, "country": country,
                 "country_share": share,
-                "reason": "; ".join([f"path: {placed.loc[worst, 'path']}" if worst else "no_governance_score", *notes]),
+                "reason": "; ".join([f"path: {placed[worst]['path']}" if worst else "no_governance_score", *notes]),
             }
         )  # fmt: skip
 
-    start = _vector(per_node[head])
+    start = per_node[head].vector
     for name, members, kind in (
         ("hidden_exposure", [n for n in specific if tier[n] >= 1], "traced"),
         ("hidden_exposure_global", [n for n in upstream if n not in specific], "world_production_mix"),
     ):
         best: tuple[float, str, str] | None = None
         for node in sorted(members):
-            for country, share in _vector(per_node[node]).items():
+            for country, share in per_node[node].vector.items():
                 if country in own or country == UNKNOWN:
                     continue
                 gap = share - start.get(country, 0.0)
@@ -708,20 +732,16 @@ def _links_of_chain(
                 {
                     **base, "indicator": name, "basis": kind, "measure": "q" if kind == "traced" else "p",
                     "value": best[0], "worst_code": best[1], "country": best[2],
-                    "country_share": _vector(per_node[best[1]])[best[2]],
-                    "reason": "; ".join([f"path: {placed.loc[best[1], 'path']}", *notes]),
+                    "country_share": per_node[best[1]].vector[best[2]],
+                    "reason": "; ".join([f"path: {placed[best[1]]['path']}", *notes]),
                 }
             )  # fmt: skip
     return rows
 
 
-def _vector(part: pd.DataFrame) -> dict[str, float]:
-    return dict(zip(part["country"], part["share_traced"], strict=True))
-
-
-def _top_foreign(part: pd.DataFrame, own: frozenset[str]) -> tuple[str | None, float | None]:
+def _top_foreign(seen: Seen, own: frozenset[str]) -> tuple[str | None, float | None]:
     """The largest foreign origin of a node and its share."""
-    vector = {c: s for c, s in _vector(part).items() if c not in own and c != UNKNOWN and s > 0}
+    vector = {c: s for c, s in seen.vector.items() if c not in own and c != UNKNOWN and s > 0}
     if not vector:
         return None, None
     top = min(vector, key=lambda c: (-vector[c], c))

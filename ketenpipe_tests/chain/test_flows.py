@@ -290,7 +290,7 @@ def _mixes(data: pd.DataFrame, bloc: bool) -> pd.DataFrame:
     return out.groupby(["code", "exporter", "importer"], as_index=False)[["v", "q"]].sum(min_count=1)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(rows=small_trade().filter(bool), bloc=st.booleans(), measure=st.sampled_from(["v", "q"]))
 def test_concentration_and_alternatives_agree_with_pandas(rows: list[Flow], bloc: bool, measure: str) -> None:
     table = flows(rows)
@@ -318,7 +318,7 @@ def test_concentration_and_alternatives_agree_with_pandas(rows: list[Flow], bloc
         assert float(s2[code]) == pytest.approx(others[measure].sum() / shares[best], rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(rows=small_trade().filter(bool))
 def test_concentration_lies_between_equal_shares_and_one(rows: list[Flow]) -> None:
     with Engine() as engine:

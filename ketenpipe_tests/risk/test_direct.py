@@ -183,7 +183,7 @@ def test_every_null_has_a_reason_and_every_share_lies_in_its_range(dutch: Held, 
 # -- a random world in plain pandas --------------------------------------------------------------------------
 
 
-def random_world(seed: int, codes: int = 40) -> list[Flow]:
+def random_world(seed: int, codes: int = 20) -> list[Flow]:
     chance = np.random.default_rng(seed)
     places = ("AUT", "BEL", "BRA", "CHN", "NLD", "RUS", "USA")
     made: list[Flow] = []
@@ -238,4 +238,4 @@ def test_a_random_world_in_plain_pandas(focus: str) -> None:
                 got = held.value(str(code), indicator, measure)
                 assert got == (None if value is None else pytest.approx(value, rel=1e-9)), (code, indicator, measure)
                 compared += value is not None
-    assert compared > 300
+    assert compared > 150

@@ -12,7 +12,7 @@ from ketenpipe.risk.planes import hhi_of, node_test, plane_of, top_third_country
 
 RISK = {"CHN": 0.8, "RUS": 0.9, "DEU": 0.1, "NLD": 0.1}
 COUNTRIES = ("BEL", "BRA", "CHN", "DEU", "NLD", "RUS", "UNK")
-SMALL = settings(max_examples=150, deadline=None)
+SMALL = settings(max_examples=80, deadline=None)
 
 
 def test_the_plane_by_hand() -> None:
