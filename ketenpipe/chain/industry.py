@@ -164,7 +164,7 @@ def _add_focus(
                     "face_value_foreign": fv if foreign[k] else None,
                     "look_through_foreign": fir if foreign[k] else None,
                     "hidden_ratio": hidden,
-                    "reason": None if alive else "zero_output",
+                    "reason": "zero_output" if not alive else "no_intermediate_inputs" if face is None else None,
                 }
             )
             whole = float((member_of[k] * lean.total).sum())

@@ -174,6 +174,8 @@ def _products(flows: pa.Table, progress: Callable[[str], None] | None) -> Iterat
         mask = pa.compute.equal(flows.column("year"), year)
         part = flows.filter(mask).select(columns)
         frame = part.set_column(5, "value_kusd", part.column("value_kusd").cast(pa.float64())).to_pandas()
+        # Arrow-backed strings are slow where they are touched one by one.
+        frame = frame.astype({"exporter": object, "importer": object})
         for (revision, code), rows in frame.groupby(["hs_revision", "code"], sort=True, observed=True):
             yield str(revision), str(code), year, rows
 
@@ -195,18 +197,18 @@ def _trace_product(
     contradicted = [] if statistic is None else [c for c in sorted(barred) if statistic.quantities.get(c, 0.0) > 0]
     names = sorted({*rows["exporter"], *rows["importer"], *(statistic.quantities if statistic is not None else ())})
     index = {c: k for k, c in enumerate(names)}
-    weighed = rows[rows["tonnes"] > 0]
-    median = float((weighed["value_kusd"] / weighed["tonnes"]).median()) if len(weighed) else float("nan")
     non_producer = np.array([c in barred for c in names])
     labels = np.array([*names, UNKNOWN], dtype=object)
     product: dict[str, object] = {"hs_revision": revision, "code": code, "year": year}
-    sender = np.array([index[c] for c in rows["exporter"].tolist()])
-    receiver = np.array([index[c] for c in rows["importer"].tolist()])
-    has_mass = (rows["tonnes"] > 0).to_numpy()
+    sender = np.array([index[c] for c in rows["exporter"].to_numpy()])
+    receiver = np.array([index[c] for c in rows["importer"].to_numpy()])
+    values, masses = rows["value_kusd"].to_numpy(dtype=float), rows["tonnes"].to_numpy(dtype=float)
+    has_mass = masses > 0
+    median = float(np.median(values[has_mass] / masses[has_mass])) if has_mass.any() else float("nan")
     inside_by_focus = {f: np.array([c in by_year[year] for c in names]) for f, by_year in members.items()}
     for measure in MEASURES:
         taken = has_mass if measure == "q" else np.ones(len(rows), dtype=bool)
-        amounts = rows["tonnes" if measure == "q" else "value_kusd"].to_numpy(dtype=float)
+        amounts = masses if measure == "q" else values
         x = np.zeros((len(names), len(names)))
         x[sender[taken], receiver[taken]] = amounts[taken]
         used = statistic if measure == "q" else None

@@ -38,6 +38,7 @@ def build_crma_monitor(
         imports = figures.get((*key, "C4a", "v"), {})
         traced = figures.get((*key, "C4b", "q"), {})
         proxy = verdict["reason"] == "proxy_direct_imports"
+        deciding = imports if proxy else traced
         rows.append(
             {
                 "focus": verdict["focus"],
@@ -45,7 +46,7 @@ def build_crma_monitor(
                 "material": verdict["code"],
                 "stage": nodes[(verdict["group"], verdict["code"])]["stage"],
                 "year": verdict["year"],
-                "top_country": imports.get("country"),
+                "top_country": deciding.get("country"),
                 "share_imports": imports.get("value"),
                 "top_country_traced": traced.get("country"),
                 "share_traced": traced.get("value"),

@@ -98,7 +98,15 @@ def build_labels(
             )
     for identifier, entry in INDICATORS.items():
         limit = getattr(thresholds, _THRESHOLDS[identifier]) if identifier in _THRESHOLDS else None
-        sign = "<" if limit is not None and limit.below else ">"
+        told = None if limit is None else f"{'<' if limit.below else '>'} {limit.flag:g} ({limit.source})"
+        if identifier == "T":
+            told = f"O1 > {thresholds.T_hhi.flag:g} and G2 > {thresholds.T_wgi.flag:g} ({thresholds.T_hhi.source})"
+        elif identifier == "P1":
+            told = f">= {thresholds.P1.at_least} of {thresholds.P1.window} years ({thresholds.P1.source})"
+        elif identifier == "P2":
+            told = f"alert > {thresholds.P2.alert:g} ({thresholds.P2.source})"
+        elif identifier == "X1":
+            told = f"path weight >= {thresholds.X1_weight.at_least:g} ({thresholds.X1_weight.source})"
         rows.append(
             {
                 "kind": "indicator",
@@ -107,7 +115,7 @@ def build_labels(
                 "name_nl": entry.name_nl,
                 "unit": entry.unit,
                 "formula": entry.formula,
-                "threshold": None if limit is None else f"{sign} {limit.flag:g} ({limit.source})",
+                "threshold": told,
                 "source": entry.source,
             }
         )

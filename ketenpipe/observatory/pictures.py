@@ -20,6 +20,7 @@ from typing import Any
 
 import matplotlib
 import networkx as nx
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
@@ -131,7 +132,8 @@ def plane(
             word = "the product itself" if tier == 0 else "inputs" if tier == 1 else "inputs of inputs"
             axes.set_title(f"Tier {tier}: {word}", fontsize=10, color=INK, loc="left")
     _plane_legend(figure, points, by_tier)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout stands; solving it again would double the time
     for axes, wanted in labels:
         _place_labels(figure, axes, wanted)
     return _png(figure)
@@ -188,26 +190,30 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[float, floa
     frame = axes.get_window_extent()
     spots = [tuple(axes.transData.transform((x, y))) for x, y, _ in labels]
     taken = [(x - 5 * scale, y - 5 * scale, x + 5 * scale, y + 5 * scale) for x, y in spots]
+    turns = np.arange(16) * math.pi / 8
     size = 7.0
     for (x, y, text), (px, py) in sorted(zip(labels, spots, strict=True), key=lambda i: (-i[1][1], i[1][0])):
         lines = text.split("\n")
         width = max(len(line) for line in lines) * size * 0.6 * scale
         height = len(lines) * size * 1.3 * scale
         best: tuple[float, tuple[float, float]] | None = None
+        others = np.array(taken)
         for step in range(7, 130, 7):
-            for turn in range(16):
-                angle = math.pi / 8 * turn
-                cx = px + math.cos(angle) * (step * scale + width / 2)
-                cy = py + math.sin(angle) * (step * scale + height / 2)
-                box = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
-                outside = (
-                    max(0.0, frame.x0 - box[0]) + max(0.0, box[2] - frame.x1)
-                    + max(0.0, frame.y0 - box[1]) + max(0.0, box[3] - frame.y1)
-                )  # fmt: skip
-                cost = 40 * outside + sum(_overlap(box, other) for other in taken) + step * scale
-                if best is None or cost < best[0]:
-                    best = (cost, (cx, cy))
-            if best is not None and best[0] <= step * scale + 1:
+            cx = px + np.cos(turns) * (step * scale + width / 2)
+            cy = py + np.sin(turns) * (step * scale + height / 2)
+            left, right, low, high = cx - width / 2, cx + width / 2, cy - height / 2, cy + height / 2
+            outside = (
+                np.maximum(0.0, frame.x0 - left) + np.maximum(0.0, right - frame.x1)
+                + np.maximum(0.0, frame.y0 - low) + np.maximum(0.0, high - frame.y1)
+            )  # fmt: skip
+            wide = np.minimum(right[:, None], others[None, :, 2]) - np.maximum(left[:, None], others[None, :, 0])
+            tall = np.minimum(high[:, None], others[None, :, 3]) - np.maximum(low[:, None], others[None, :, 1])
+            covered = (np.maximum(wide, 0.0) * np.maximum(tall, 0.0)).sum(axis=1)
+            cost = 40 * outside + covered + step * scale
+            at = int(cost.argmin())
+            if best is None or cost[at] < best[0]:
+                best = (float(cost[at]), (float(cx[at]), float(cy[at])))
+            if best[0] <= step * scale + 1:
                 break
         if best is None:  # pragma: no cover - the loops above always try one place
             continue
@@ -219,12 +225,6 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[float, floa
             text, (x, y), xytext=(dx, dy), fontsize=size, color=INK, ha="center", va="center", zorder=4,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5} if far else None, annotation_clip=False,
         )  # fmt: skip
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return width * height if width > 0 and height > 0 else 0.0
 
 
 def suppliers(exposure: pa.Table, group: str, foci: Sequence[str], names: Names | None = None) -> bytes | None:

@@ -363,6 +363,14 @@ REASONS: dict[str, tuple[str, str]] = {
         "de bronnen hebben geen handelsdata over de stappen stroomopwaarts",
     ),
     "path_weight_unknown": ("the intensity of the path is not known", "de intensiteit van het pad is onbekend"),
+    "path_weight_small": ("every path upstream weighs too little", "elk pad stroomopwaarts weegt te weinig"),
+    "no_foreign_supply": ("nothing of it is foreign", "niets ervan is buitenlands"),
+    "no_direct_mass": ("the direct imports have no quantity", "de directe invoer heeft geen hoeveelheid"),
+    "zero_output": ("the industry has no output", "de bedrijfstak heeft geen productie"),
+    "no_intermediate_inputs": (
+        "the industry buys no intermediate inputs",
+        "de bedrijfstak koopt geen intermediaire goederen",
+    ),
     "below_minimum": ("imports below the minimum value", "invoer onder de minimumwaarde"),
     "proxy_direct_imports": (
         "decided on direct imports, because production is not observed",

@@ -18,7 +18,15 @@ from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.flows import by_node, flow_frame
 from ketenpipe.chain.lookthrough import Exposure
-from ketenpipe.chain.tracing import IMPUTED_SHARE_LOW_CONFIDENCE, UNKNOWN, Tracing, focus_members, members_table
+from ketenpipe.chain.tracing import (
+    IMPUTED_SHARE_LOW_CONFIDENCE,
+    PRECIOUS_KUSD_PER_TONNE,
+    SMALL_MASS_TONNES,
+    UNKNOWN,
+    Tracing,
+    focus_members,
+    members_table,
+)
 from ketenpipe.chain.worldmix import WorldMix, code_mix, material_mix, node_mix
 from ketenpipe.risk.definitions import INDICATORS, METHOD_VERSION
 from ketenpipe.risk.direct import EU27, direct_indicators
@@ -551,9 +559,13 @@ class NodeSupply:
         return "; ".join(notes) or None, "low" if low else "high"
 
     def small_or_precious(self, focus: str, revision: str, codes: Iterable[str], year: int) -> bool:
-        """Imports under 100 t in all, or a code above 1 million USD a tonne."""
+        """Imports under 100 t in all, or every code above 1 million USD a tonne."""
+        codes = tuple(codes)
         found = [self._traced[k] for c in codes if (k := (focus, revision, c, year)) in self._traced]
-        return bool(found) and all(bool(r["small_or_precious"]) for r in found)
+        if not found:
+            return False
+        light = sum(self.direct_mass(focus, revision, codes, year)) < SMALL_MASS_TONNES
+        return light or all((r["median_unit_value"] or 0.0) > PRECIOUS_KUSD_PER_TONNE for r in found)
 
 
 # -- chains --------------------------------------------------------------------------------------------------
@@ -639,6 +651,8 @@ def _links_of_chain(
     if not eligible:
         if any(1 <= tier[n] <= MAX_TIER and weight[n] is None for n in specific):
             why.insert(0, "path_weight_unknown")
+        elif any(1 <= tier[n] <= MAX_TIER for n in specific):
+            why.insert(0, "path_weight_small")
         elif status & {"dashed", "missing"}:
             why.insert(0, "upstream_not_computable")
         elif len(placed) == 1:

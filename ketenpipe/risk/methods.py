@@ -308,6 +308,7 @@ _STRUCTURAL = (
     "only_world_mix_upstream",
     "upstream_not_computable",
     "path_weight_unknown",
+    "path_weight_small",
     "no_production_data",
 )
 

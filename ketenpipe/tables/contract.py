@@ -233,7 +233,11 @@ def _column_of(series: pd.Series, kind: pa.DataType) -> pa.Array:
     """A pandas column as Arrow, missing values of every sort as null; whole floats may become integers."""
     if pa.types.is_string(kind):
         return pa.array(series, kind, from_pandas=True)
-    values = [None if _missing(v) else v for v in series.tolist()]
+    try:
+        return pa.array(series, kind, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # Whole floats among objects, and what is wrong: one value at a time, so that the value can be named.
+        values = [None if _missing(v) else v for v in series.tolist()]
     if pa.types.is_integer(kind):
         if broken := [v for v in values if v is not None and int(v) != v]:
             raise ValueError(f"column {series.name} has {broken[0]!r}, which is no whole number")
