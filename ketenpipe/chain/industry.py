@@ -6,12 +6,13 @@ are asked for are solved, with one factorisation per table. Everything from a sy
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from scipy.linalg import lu_factor, lu_solve
+from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
 from threadpoolctl import threadpool_limits
 
 from ketenpipe.chain.catalogue import Reference
@@ -74,13 +75,18 @@ def leanings(z: Array, output: Array, wanted: Iterable[Array], tiers: int = TIER
     """
     a = technical_coefficients(z, output)
     n = len(output)
-    with np.errstate(all="raise"):
-        try:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LinAlgWarning)
             factors = lu_factor(np.eye(n) - a)
-        except (FloatingPointError, np.linalg.LinAlgError) as error:
-            raise InputRefused("the input-output table is singular: some industries only feed themselves") from error
-    if np.any(np.abs(np.diag(factors[0])) < 1e-12):
-        raise InputRefused("the input-output table is singular: some industries only feed themselves")
+        singular = bool(np.any(np.abs(np.diag(factors[0])) < 1e-12))
+    except LinAlgWarning:
+        singular = True
+    if singular:
+        raise InputRefused(
+            "the input-output table is singular: some industries only feed themselves",
+            todo="check the table's output row against its deliveries",
+        )
     found = []
     for columns in wanted:
         made = np.zeros(n)

@@ -38,7 +38,6 @@ def build_crma_monitor(
         imports = figures.get((*key, "C4a", "v"), {})
         traced = figures.get((*key, "C4b", "q"), {})
         proxy = verdict["reason"] == "proxy_direct_imports"
-        deciding = imports if proxy else traced
         rows.append(
             {
                 "focus": verdict["focus"],
@@ -46,7 +45,7 @@ def build_crma_monitor(
                 "material": verdict["code"],
                 "stage": nodes[(verdict["group"], verdict["code"])]["stage"],
                 "year": verdict["year"],
-                "top_country": deciding.get("country"),
+                "top_country": imports.get("country"),
                 "share_imports": imports.get("value"),
                 "top_country_traced": traced.get("country"),
                 "share_traced": traced.get("value"),

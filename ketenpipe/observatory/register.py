@@ -275,15 +275,20 @@ class _Weak:
         """
         view, focus, group, year = self._of
         country, share = self.country(node)
+        of_world = of_world_nl = ""
         if producers:
             country, share = view.named_country(focus, group, year, "X1g", "p")
+            notes = view.reason(focus, group, year, "X1g", "p").split("; ")
+            material = next((n.removeprefix("material: ") for n in notes if n.startswith("material: ")), None)
+            of_world = " of world production" + (f" of {material.lower()}" if material else "")
+            of_world_nl = " van de wereldproductie" + (f" van {material.lower()}" if material else "")
         if country is None or node is None:
             return "", ""
         english, dutch = self._names.get(country, (country, country))
         hub = country in view.reference.hub_countries(node) and not producers
         return (
-            f"{english} {share:.0%}" + (", a recycling or refining hub" if hub else ""),
-            f"{dutch} {share:.0%}" + (", een centrum van recycling of raffinage" if hub else ""),
+            f"{english} {share:.0%}{of_world}" + (", a recycling or refining hub" if hub else ""),
+            f"{dutch} {share:.0%}{of_world_nl}" + (", een centrum van recycling of raffinage" if hub else ""),
         )
 
 

@@ -236,7 +236,7 @@ def _focus(
         "nodes": rows,
         "flags": flags,
         "monitor": monitor,
-        "weakest": (verdict or {}).get("weakest_path"),
+        "weakest": " ← ".join(name("node", n) for n in ((verdict or {}).get("weakest_path") or "").split(" <- ") if n),
     }
 
 

@@ -594,8 +594,8 @@ def _chain_rows(world: World, nodes: pd.DataFrame) -> list[dict[str, object]]:
     figure: dict[tuple[object, ...], float | None] = {
         (r.focus, r.group, r.code, r.year, r.indicator, r.basis): r.value for r in planes.itertuples(index=False)
     }
-    makers: dict[tuple[object, ...], tuple[str | None, float | None]] = {
-        (r.focus, r.group, r.code, r.year): (r.country, r.country_share)
+    makers: dict[tuple[object, ...], tuple[str | None, float | None, str | None]] = {
+        (r.focus, r.group, r.code, r.year): (r.country, r.country_share, r.reason)
         for r in planes[planes["indicator"] == "C3"].itertuples(index=False)
     }
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
@@ -620,7 +620,7 @@ def _links_of_chain(
     placed: Mapping[str, Mapping[str, Any]],
     head: str,
     figure: Mapping[tuple[object, ...], float | None],
-    makers: Mapping[tuple[object, ...], tuple[str | None, float | None]],
+    makers: Mapping[tuple[object, ...], tuple[str | None, float | None, str | None]],
     own: frozenset[str],
 ) -> list[dict[str, object]]:
     focus, group, year = base["focus"], base["group"], base["year"]
@@ -696,7 +696,9 @@ def _links_of_chain(
             x1g = None
     if x1g is None and not why:
         why.append("no_governance_score")
-    country, share = makers[(focus, group, holders[0], year)] if holders else (None, None)
+    country, share, material = makers[(focus, group, holders[0], year)] if holders else (None, None, None)
+    if material:
+        why.append(material)
     rows.append(
         {
             **base, "indicator": "X1g", "basis": "world_production_mix", "measure": "p", "value": _number(x1g),

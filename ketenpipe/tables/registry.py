@@ -466,7 +466,7 @@ CRMA_MONITOR = Table(
         Column("material", STRING, "node of the catalogue", nullable=False),
         Column("stage", STRING, "stage of the chain", nullable=False, allowed=STAGES),
         _year,
-        Column("top_country", STRING, "largest third country of the share that decides"),
+        Column("top_country", STRING, "largest third country of the imports"),
         Column("share_imports", FLOAT, "its share of all imports (C4a)", unit="share", minimum=0, maximum=1),
         Column("top_country_traced", STRING, "largest third country of the traced supply"),
         Column("share_traced", FLOAT, "its share of the traced supply (C4b)", unit="share", minimum=0, maximum=1),

@@ -90,7 +90,7 @@ def test_labels_do_not_cover_each_other() -> None:
     assert len(boxes) == 12
     for k, one in enumerate(boxes):
         for other in boxes[k + 1 :]:
-            assert pictures._overlap(one.extents, other.extents) == 0
+            assert not one.overlaps(other)
 
 
 def test_supplier_bars(exposure: pa.Table) -> None:
