@@ -53,6 +53,39 @@ class HomeLocked(KetenpipeError):
     exit_code = 4
 
 
+class UpstreamFailed(KetenpipeError):
+    """An upstream did not give what was asked for: out of reach, an error that outlasted the retries, a broken answer.
+
+    Args:
+        what: what went wrong, e.g. ``"the server answered 500 (Internal Server Error) 6 times"``.
+        url: what was asked for; never with a key in it.
+        todo: what the user can do about it.
+        passing: whether another try later may succeed (a time-out does, a missing file does not).
+    """
+
+    def __init__(self, what: str, *, url: str | None = None, todo: str | None = None, passing: bool = True) -> None:
+        self.what = what
+        self.url = url
+        self.todo = todo
+        self.passing = passing
+        sentence = f"{url}: {what}" if url else what
+        if todo:
+            sentence = f"{sentence.rstrip('.')}; {todo}"
+        super().__init__(sentence.rstrip(".") + ".")
+
+
+class QuotaExhausted(UpstreamFailed):
+    """The calls that an upstream allows in a day are used up; what was fetched so far is kept."""
+
+
+class KeyRefused(WrongUse):
+    """An upstream does not accept the key, or wants one and has none."""
+
+
+class DiskFull(KetenpipeError):
+    """There is no room for a file; what was there before is untouched."""
+
+
 class ContractBroken(KetenpipeError):
     """A table does not hold what its contract in the registry promises."""
 

@@ -95,6 +95,159 @@ MINING_PRODUCTION = Table(
     ),
     ("material", "country", "year"),
 )
+COMTRADE_COLUMNS = (
+    Column("period", STRING, "year (2024) or month (2026-09) that is reported on", nullable=False),
+    Column(
+        "hs_revision",
+        STRING,
+        "HS revision that the reporter used, e.g. HS22; null where the file has lost it",
+    ),
+    Column("code", STRING, "HS6 code as reported, six characters", nullable=False),
+    Column("reporter", STRING, "country that reports, ISO3 (TWN for Other Asia, nes)", nullable=False),
+    Column("partner", STRING, "country of origin (imports) or of destination (exports), ISO3", nullable=False),
+    Column("flow", STRING, "M: import, CIF; X: export, FOB", nullable=False, allowed=("M", "X")),
+    Column(
+        "value_kusd", MONEY, "value as reported", unit="thousand USD", nullable=False, source="UN Comtrade primaryValue"
+    ),
+    Column(
+        "tonnes", FLOAT, "net weight; null where none is reported", unit="t", minimum=0, source="UN Comtrade netWgt"
+    ),
+    Column("weight_estimated", BOOL, "whether the UN estimated the net weight; null where the file does not say"),
+    Column(
+        "maximum_per_key",
+        BOOL,
+        "true where the file had lost its mode columns and the largest row of the key stands for the total",
+        nullable=False,
+    ),
+    Column("vintage", STRING, "when the dataset was released or retrieved", nullable=False),
+)
+COMTRADE_ANNUAL = Table(
+    "comtrade_annual",
+    "sources",
+    "What one country reported of its trade in one product with one partner in one year (UN Comtrade; not released)",
+    COMTRADE_COLUMNS,
+    ("period", "code", "reporter", "partner", "flow"),
+    partitioned=True,
+)
+COMTRADE_MONTHLY = Table(
+    "comtrade_monthly",
+    "sources",
+    "What one country reported of its trade in one product with one partner in one month (UN Comtrade; not released)",
+    COMTRADE_COLUMNS,
+    ("period", "code", "reporter", "partner", "flow"),
+    partitioned=True,
+)
+HS_WEIGHTS = Table(
+    "hs_weights",
+    "sources",
+    "How the value of one code of an HS revision is spread over the codes of another; weights of a code sum to 1",
+    (
+        Column("from_revision", STRING, "HS revision converted from", nullable=False),
+        Column("from_code", STRING, "HS6 code in it", nullable=False),
+        Column("to_revision", STRING, "HS revision converted to", nullable=False),
+        Column("to_code", STRING, "HS6 code in it", nullable=False),
+        Column(
+            "weight",
+            FLOAT,
+            "share of the value that goes to this code",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "weight_basis",
+            STRING,
+            "one: the only code; trade_shares: by world trade of the codes; equal: nothing known, split evenly",
+            nullable=False,
+            allowed=("one", "trade_shares", "equal"),
+        ),
+        Column("vintage", STRING, "the concordance that pairs them", nullable=False),
+    ),
+    ("from_revision", "from_code", "to_revision", "to_code"),
+)
+RECONCILED_COLUMNS = (
+    Column("period", STRING, "year (2024) or month (2026-09)", nullable=False),
+    Column("hs_revision", STRING, "HS revision of the code", nullable=False),
+    Column("code", STRING, "HS6 code, six characters", nullable=False),
+    Column("exporter", STRING, "exporting country, ISO3", nullable=False),
+    Column("importer", STRING, "importing country, ISO3", nullable=False),
+    Column("value_kusd", MONEY, "reconciled value, FOB", unit="thousand USD", nullable=False),
+    Column("tonnes", FLOAT, "reconciled quantity; null where neither side has one", unit="t", minimum=0),
+    Column(
+        "sides",
+        STRING,
+        "who reported: both, importer or exporter only (mirror data)",
+        nullable=False,
+        allowed=("both", "importer", "exporter"),
+    ),
+    Column("freight_margin", FLOAT, "CIF over FOB, taken off the importer's report", unit="ratio", minimum=1),
+    Column(
+        "importer_weight", FLOAT, "weight of the importer's report", unit="share", nullable=False, minimum=0, maximum=1
+    ),
+    Column(
+        "mirror_gap", FLOAT, "ln(importer's report as FOB / exporter's report); null with one side", unit="log ratio"
+    ),
+    Column("vintage", STRING, "vintages of the reports behind it", nullable=False),
+)
+RECONCILED_ANNUAL = Table(
+    "reconciled_annual",
+    "sources",
+    "One bilateral flow of one product in one year, reconciled from both partners' reports",
+    RECONCILED_COLUMNS,
+    ("period", "hs_revision", "code", "importer", "exporter"),
+    partitioned=True,
+)
+RECONCILED_MONTHLY = Table(
+    "reconciled_monthly",
+    "sources",
+    "One bilateral flow of one product in one month, reconciled from both partners' reports",
+    RECONCILED_COLUMNS,
+    ("period", "hs_revision", "code", "importer", "exporter"),
+    partitioned=True,
+)
+ICIO_ACCOUNTS = Table(
+    "icio_accounts",
+    "sources",
+    "The accounts of one industry of one country in one input-output table",
+    (
+        _year,
+        Column("country", STRING, "country or region of the table, folded (CN1, CN2 into CHN)", nullable=False),
+        Column("industry", STRING, "industry of the table", nullable=False),
+        Column("output", FLOAT, "gross output at basic prices", unit="million USD"),
+        Column("value_added", FLOAT, "value added", unit="million USD"),
+        Column("taxes_less_subsidies", FLOAT, "on products used", unit="million USD"),
+        Column("inputs", FLOAT, "intermediate inputs bought", unit="million USD"),
+        Column("inputs_foreign", FLOAT, "those from other countries", unit="million USD"),
+        Column("sales", FLOAT, "intermediate sales", unit="million USD"),
+        Column("final_demand", FLOAT, "sales to final demand, as output minus intermediate sales", unit="million USD"),
+        Column("edition", STRING, "layout of the table", nullable=False),
+        Column("vintage", STRING, "edition and release", nullable=False),
+        Column("synthetic", BOOL, "made up: nothing that rests on it may flag", nullable=False),
+    ),
+    ("year", "country", "industry"),
+    partitioned=True,
+)
+ICIO_AUDIT = Table(
+    "icio_audit",
+    "sources",
+    "One accounting check of one input-output table",
+    (
+        _year,
+        Column("check", STRING, "name of the check", nullable=False),
+        Column("severity", STRING, "what a failure does", nullable=False, allowed=("blocking", "warning")),
+        Column("passed", BOOL, "whether it holds", nullable=False),
+        Column("value", FLOAT, "what was measured"),
+        Column("limit", FLOAT, "what it is held against"),
+        Column("unit", STRING, "unit of both"),
+        Column("where", STRING, "the worst row, column or cell"),
+        Column("sentence", STRING, "what was found, in words", nullable=False),
+        Column("edition", STRING, "layout of the table", nullable=False),
+        Column("vintage", STRING, "edition and release", nullable=False),
+    ),
+    ("year", "check"),
+    partitioned=True,
+)
 INPUT_FILES = Table(
     "input_files",
     "sources",
@@ -456,6 +609,39 @@ FLAGS = Table(
     ("focus", "level", "code", "hs_revision", "group", "tier", "year", "method"),
     released=True,
 )
+NOWCAST = Table(
+    "nowcast",
+    "risk",
+    "One direct indicator over twelve months of reconciled UN Comtrade reports: how recent months extend BACI",
+    (
+        _focus,
+        Column("level", STRING, "what the code names", nullable=False, allowed=LEVELS),
+        Column("code", STRING, "HS6 code", nullable=False),
+        Column("hs_revision", STRING, "HS revision that the code belongs to", nullable=False),
+        Column("frequency", STRING, "A: a calendar year of annual reports; M: twelve months", nullable=False,
+               allowed=("A", "M")),
+        Column("window_start", STRING, "first month, e.g. 2025-10", nullable=False),
+        Column("window_end", STRING, "last month, e.g. 2026-09", nullable=False),
+        Column("months", INT, "months of the window that hold any report", unit="months", nullable=False, minimum=0,
+               maximum=12),
+        Column("indicator", STRING, "id of the indicator, see the labels table", nullable=False),
+        Column("measure", STRING, "v value, q mass, p production, none", nullable=False, allowed=MEASURES),
+        Column("basis", STRING, "always reconciled_comtrade", nullable=False, allowed=("reconciled_comtrade",)),
+        Column("value", FLOAT, "the figure; null means unknown, and the reason says why"),
+        Column("unit", STRING, "unit of the figure", nullable=False),
+        Column("country", STRING, "the country that the figure names, e.g. the top supplier"),
+        Column("country_share", FLOAT, "its share", unit="share", minimum=0, maximum=1),
+        Column("mirror_share", FLOAT, "share of the focus's imports known from the exporters' reports only",
+               unit="share", minimum=0, maximum=1),
+        Column("coverage", FLOAT, "share of the mix that has the data the figure needs", unit="share", minimum=0,
+               maximum=1),
+        _reason,
+        Column("source_vintage", STRING, "vintages of the sources that the figure rests on"),
+        Column("method_version", STRING, "version of the method", nullable=False),
+    ),
+    ("focus", "level", "code", "hs_revision", "frequency", "window_end", "indicator", "measure"),
+    released=True,
+)  # fmt: skip
 CRMA_MONITOR = Table(
     "crma_monitor",
     "observatory",
