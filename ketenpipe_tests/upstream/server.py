@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -56,10 +57,12 @@ class Misbehaviour:
     """What goes wrong with the next requests below a path.
 
     Attributes:
-        kind: ``status`` (answer ``status`` with ``headers`` and ``body``); ``slow`` (wait for ``released`` before each
-            byte after the first ``after``); ``truncated`` (close after ``after`` bytes of the body, full
-            Content-Length); ``drop`` (close without an answer); ``wrong_length`` (a Content-Length that is ``after``
-            bytes too long, connection closed at the end); ``no_ranges`` (answer a range with the whole file).
+        kind: ``status`` (answer ``status`` with ``headers`` and ``body``); ``slow`` (wait for ``released`` after the
+            first ``after`` bytes); ``truncated`` (close after ``after`` bytes of the body, full Content-Length);
+            ``drop`` (close without an answer); ``silent`` (take the request and say nothing until ``released``);
+            ``wrong_length`` (a Content-Length that is ``after`` bytes too long, connection closed at the end);
+            ``no_ranges`` (answer a range with the whole file); ``no_length`` (no Content-Length, the end of the
+            connection is the end of the body, after ``after`` bytes if any).
         times: how many requests it holds for; None: until :meth:`Upstream.behave`.
     """
 
@@ -87,7 +90,7 @@ class Upstream:
         class Handler(_Handler):
             upstream = owner
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
@@ -129,8 +132,16 @@ class Upstream:
         return None
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up (killed, timed out, no room) is part of the tests; anything else is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its headers
     upstream: Upstream
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -148,6 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked = Asked(self.command, parts.path, query, dict(self.headers.items()), len(self.path))
         wrong = self.upstream.take(asked)
         if wrong is not None and wrong.kind == "drop":
+            self.close_connection = True
+            return
+        if wrong is not None and wrong.kind == "silent":
+            wrong.released.wait(30)
             self.close_connection = True
             return
         if wrong is not None and wrong.kind == "status":
@@ -196,6 +211,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": reply.content_type, "Content-Length": str(len(body)), **reply.headers}
         if wrong is not None and kind == "wrong_length":
             headers["Content-Length"] = str(len(body) + wrong.after)
+        if wrong is not None and kind == "no_length":
+            del headers["Content-Length"]
+            headers["Connection"] = "close"
+            body = body[: wrong.after or None]
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -218,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
 def upstream() -> Iterator[Upstream]:
     """A running server; it is gone, and every waiting answer released, at the end."""
     server = Upstream()
-    thread = threading.Thread(target=server.server.serve_forever, name="upstream", daemon=True)
+    thread = threading.Thread(target=server.server.serve_forever, args=(0.02,), name="upstream", daemon=True)
     thread.start()
     try:
         yield server
