@@ -37,6 +37,8 @@ _BACI_ZIP = re.compile(r"^BACI_HS(?P<hs>\d\d)(?:_.*)?\.zip$", re.I)
 _COUNTRIES = re.compile(r"^country_codes(?:_V(?P<release>\d{6}[a-z]?))?.*\.csv(?:\.gz)?$", re.I)
 _PRODUCTS = re.compile(r"^product_codes_HS(?P<hs>\d\d)(?:_V(?P<release>\d{6}[a-z]?))?.*\.csv(?:\.gz)?$", re.I)
 _RELEASE = re.compile(r"_V(\d{6}[a-z]?)(?=[_.]|$)", re.I)
+_COMTRADE = re.compile(r"\.(csv|tsv|txt|json)(\.gz)?$|\.(zip|gz)$", re.I)
+_COMTRADE_LIST = re.compile(r"^(reference_|reporters|partnerareas|api_bulk|bulk_|hs\.json|h\d\.json)", re.I)
 _TEXTLIKE = re.compile(r"\.(csv|json)(\.gz)?$|\.zip$", re.I)
 _DOCUMENT = re.compile(r"^(readme|licen[cs]e|copying|attribution|notice|changelog|sources)\b.*$", re.I)
 _META = ".meta.json"
@@ -80,7 +82,7 @@ class Sidecar:
 @dataclass(frozen=True)
 class SourceFile:
     """A recognised file. ``kind`` is ``flows``, ``archive``, ``countries``, ``products`` (baci);
-    ``estimates``; ``production``; ``table`` or ``archive`` (icio); ``concordance``."""
+    ``reports`` (comtrade); ``estimates``; ``production``; ``table`` or ``archive`` (icio); ``concordance``."""
 
     source: str
     kind: str
@@ -236,11 +238,13 @@ def _sidecar_for(path: Path, digest: str, size: int) -> tuple[Sidecar, str | Non
     return Sidecar(), None
 
 
-def _classify(source: str, name: str) -> tuple[str, dict[str, Any]] | str:
+def classify(source: str, name: str) -> tuple[str, dict[str, Any]] | str:
     """(kind, fields) of a file name within a source's folder, or the reason it is not recognised."""
     lower = name.lower()
     if source == "comtrade":
-        return "UN Comtrade files have no reader yet; they are left out"
+        if _COMTRADE_LIST.match(lower):
+            return "a list of the UN Comtrade API, not rows of trade"
+        return ("reports", {}) if _COMTRADE.search(lower) else "neither CSV nor JSON nor zip: save it as downloaded"
     if source == "baci":
         if year := baci_year_in(name):
             return "flows", {"hs_revision": year[0], "year": year[1], "release": year[2]}
@@ -253,12 +257,17 @@ def _classify(source: str, name: str) -> tuple[str, dict[str, Any]] | str:
         if lower.endswith(".parquet"):
             return "a Parquet file is not a native BACI layout"
         return "the name is not that of a BACI file (BACI_HS17_Y2022_V202401b.csv, BACI_HS17_V202401b.zip, ...)"
-    if not _TEXTLIKE.search(lower):
+    workbook = source in ("wgi", "mining", "concordance") and lower.endswith(".xlsx")
+    if not workbook and not _TEXTLIKE.search(lower):
         return "neither CSV nor JSON nor zip: save it in the source's native text layout"
     if source == "mining":
         if lower.startswith("hs_code_map"):
             return "a material to code map is not a production statistic; the chain catalogue holds the links"
-        return ("production", {}) if ".json" not in lower else "mining statistics are read from CSV"
+        if workbook and re.match(r"6\.(?!4\b)\d", lower):
+            return "of the World Mining Data workbooks only 6.4 (countries by minerals) is read"
+        if re.match(r"mcs.*[_-](salient|t\d+|fig\d+)[_.-]", lower):
+            return "not a table of production by country"
+        return ("production", {}) if ".json" not in lower else "mining statistics are read from CSV or xlsx"
     if source == "icio":
         if lower == "icio_layouts.json":
             return "layouts", {}
@@ -267,7 +276,35 @@ def _classify(source: str, name: str) -> tuple[str, dict[str, Any]] | str:
         return ("archive" if lower.endswith(".zip") else "table"), {}
     if source == "wgi":
         return "estimates", {}
-    return ("concordance", {}) if ".json" not in lower else "concordances are read from CSV"
+    return ("concordance", {}) if ".json" not in lower else "concordances are read from CSV or xlsx"
+
+
+def source_file(
+    source: str,
+    kind: tuple[str, dict[str, Any]],
+    path: Path,
+    relative: str,
+    digest: str,
+    size: int,
+    sidecar: Sidecar,
+    origin: str | None,
+) -> SourceFile:
+    """A recognised file from its classification (:func:`classify`) and its sidecar.
+
+    Raises:
+        InputRefused: the name and the sidecar state different HS revisions.
+    """
+    fields = dict(kind[1])
+    stated = sidecar.hs_revision
+    if stated and fields.get("hs_revision") and stated.upper() != fields["hs_revision"]:
+        raise InputRefused(
+            f"the name says {fields['hs_revision']} where the sidecar says {stated}",
+            path=path,
+            todo="correct one",
+        )
+    if fields.get("release") is None and sidecar.release:
+        fields["release"] = sidecar.release
+    return SourceFile(source, kind[0], path, relative, digest, size, sidecar, origin, **fields)
 
 
 def discover(directory: Path) -> Inventory:
@@ -307,7 +344,7 @@ def discover(directory: Path) -> Inventory:
             if name.startswith(".") or name.lower().endswith(_META) or _DOCUMENT.match(name) or name == "Thumbs.db":
                 continue
             relative = path.relative_to(root).as_posix()
-            kind = _classify(source, name)
+            kind = classify(source, name)
             if isinstance(kind, str):
                 strange.append(Unrecognised(relative, kind))
                 continue
@@ -316,17 +353,7 @@ def discover(directory: Path) -> Inventory:
                 raise InputRefused("the file is empty", path=path, todo="download it again")
             digest = sha256_of(path)
             sidecar, origin = _sidecar_for(path, digest, size)
-            fields = kind[1]
-            stated = sidecar.hs_revision
-            if stated and fields.get("hs_revision") and stated.upper() != fields["hs_revision"]:
-                raise InputRefused(
-                    f"the name says {fields['hs_revision']} where the sidecar says {stated}",
-                    path=path,
-                    todo="correct one",
-                )
-            if fields.get("release") is None and sidecar.release:
-                fields["release"] = sidecar.release
-            files.append(SourceFile(source, kind[0], path, relative, digest, size, sidecar, origin, **fields))
+            files.append(source_file(source, kind, path, relative, digest, size, sidecar, origin))
     if not any(f.source == "baci" and f.kind in ("flows", "archive") for f in files):
         if any(baci_year_in(u.relative) or _BACI_ZIP.match(u.relative) for u in strange):
             raise InputRefused(

