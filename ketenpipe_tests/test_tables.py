@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketenpipe.errors import ContractBroken, HomeLocked, KetenpipeError
+from ketenpipe.errors import ContractBroken, DiskFull, HomeLocked, KetenpipeError
 from ketenpipe.tables import store as store_module
 from ketenpipe.tables.contract import Column, Table, round_significant
 from ketenpipe.tables.lock import home_lock
 from ketenpipe.tables.registry import RELEASED, TABLES, data_dictionary
 from ketenpipe.tables.store import Store, write_bytes_atomic, write_parquet
+from ketenpipe.tables.stream import Stream, StreamCheck
 
 SMALL = Table(
     "small",
@@ -188,3 +193,232 @@ def test_a_second_process_is_told_who_holds_the_home(tmp_path: Path) -> None:
     with home_lock(tmp_path, "second"), home_lock(tmp_path, "a Dagster run of the same process"):
         pass
     assert not (tmp_path / ".lock.holder").exists()
+
+
+YEARLY = Table("yearly", "chain", "One row", SMALL.columns, SMALL.key, partitioned=True)
+
+
+def batch(*rows: dict[str, object], coded: bool = True) -> pa.RecordBatch:
+    """A batch of YEARLY, text as dictionaries or plain."""
+    plain = pa.RecordBatch.from_pylist([{**ROW, **row} for row in rows], pa.schema([c.field() for c in YEARLY.columns]))
+    if not coded:
+        return plain
+    columns = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in plain.columns]
+    return pa.record_batch(columns, names=YEARLY.names)
+
+
+def in_turn(count: int, share: float = 0.25) -> Iterator[pa.RecordBatch]:
+    """Batches in key order: AAA, AAB, ... with three years each."""
+    for n in range(count):
+        country = "A" + chr(ord("A") + n // 26) + chr(ord("A") + n % 26)
+        yield batch(*({"country": country, "year": year, "share": share} for year in (2019, 2020, 2021)))
+
+
+def test_a_stream_reads_back_as_the_contract_has_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    found: dict[bytes, bytes] = {}
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield batch({"country": "BEL", "share": None}, {"country": "DEU", "kind": None})
+        yield batch({"country": "NLD"}, {"country": "NLD", "year": 2021}, coded=False)
+        found[b"seen"] = b"4 rows"
+
+    path = store.write_stream(YEARLY, Stream(rows(), found), "2020")
+    table = store.read(YEARLY)
+    YEARLY.check(table)
+    assert [(r["country"], r["share"], r["kind"]) for r in table.to_pylist()] == [
+        ("BEL", None, "a"),
+        ("DEU", 0.5, None),
+        ("NLD", 0.5, "a"),
+        ("NLD", 0.5, "a"),
+    ]
+    assert table.schema.field("share").metadata[b"unit"] == b"share"
+    metadata = pq.read_schema(path).metadata
+    assert (metadata[b"seen"], metadata[b"key"]) == (b"4 rows", b"country,year")
+    assert pq.read_metadata(path).metadata[b"seen"] == b"4 rows"
+    assert pq.read_metadata(path).num_row_groups == 2
+    assert (store.rows(YEARLY, "2020"), store.check(YEARLY, "2020")) == (4, 4)
+    plain = [b.to_pylist() for b in store.batches(YEARLY, "2020")]
+    assert [r for rows in plain for r in rows] == table.to_pylist()
+
+
+def test_a_stream_equals_the_table_and_itself_to_the_byte(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one = store.write_stream(YEARLY, Stream(in_turn(9), {b"a": b"1"}), "2019").read_bytes()
+    two = store.write_stream(YEARLY, Stream(in_turn(9), {b"a": b"1"}), "2020").read_bytes()
+    assert one == two
+    whole = pa.Table.from_batches(list(in_turn(9))).cast(YEARLY.schema())
+    store.write(YEARLY, whole, "2021")
+    assert store.read(YEARLY, ["2021"]).equals(store.read(YEARLY, ["2020"]))
+    assert store.check(YEARLY, "2021") == 27
+
+
+def test_a_stream_without_rows_is_an_empty_table(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_stream(YEARLY, Stream([]), "2020")
+    assert store.read(YEARLY).equals(YEARLY.empty())
+    assert store.check(YEARLY, "2020") == 0
+    assert store.distinct(YEARLY, ["country"], "2020") == set()
+
+
+@pytest.mark.parametrize("coded", [True, False])
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ([{"country": None}], "country has 1 null"),
+        ([{"country": "NLD", "share": 1.2}], "above 1"),
+        ([{"country": "NLD", "share": -0.1}], "below 0"),
+        ([{"country": "NLD", "share": math.inf}], "infinite"),
+        ([{"country": "NLD", "kind": "c"}], "'c', which is not one of a, b"),
+        ([{"country": "NLD"}, {"country": "NLD"}], "'NLD', 'year': 2020} stands more than once"),
+        ([{"country": "NLD", "year": 2021}, {"country": "NLD"}], "2020} comes after .*2021}, against the order"),
+        ([{"country": "NLD"}, {"country": "BEL"}], "'BEL', 'year': 2020} comes after .*'NLD'"),
+        ([{"country": "DEU"}], "'DEU', 'year': 2020} stands more than once"),
+        ([{"country": "BEL"}], "'BEL', 'year': 2020} comes after .*'DEU'"),
+    ],
+)
+def test_a_batch_that_breaks_the_contract_leaves_the_old_table(
+    tmp_path: Path, second: list[dict[str, object]], words: str, coded: bool
+) -> None:
+    store = Store(tmp_path)
+    path = store.write_stream(YEARLY, Stream(in_turn(2)), "2020")
+    old = path.read_bytes()
+    stream = Stream([batch({"country": "BEL", "year": 2019}, {"country": "DEU"}), batch(*second, coded=coded)])
+    with pytest.raises(ContractBroken, match=words):
+        store.write_stream(YEARLY, stream, "2020")
+    assert path.read_bytes() == old
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_wrong_columns_and_types_are_refused_in_a_stream() -> None:
+    with pytest.raises(ContractBroken, match=r"columns .* instead of"):
+        StreamCheck(YEARLY).take(batch({}).select(["year", "country", "share", "kind"]))
+    wrong = batch({}).set_column(1, "year", pa.array([2020], pa.int64()))
+    with pytest.raises(ContractBroken, match="year is int64, not int32"):
+        StreamCheck(YEARLY).take(wrong)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["AUT", "BEL", "NLD", "ÖST"]), st.integers(2018, 2021)), min_size=1, max_size=12
+    ),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_a_stream_holds_exactly_when_its_keys_rise(keys: list[tuple[str, int]], size: int, coded: bool) -> None:
+    check = StreamCheck(YEARLY)
+    rows: list[dict[str, object]] = [{"country": country, "year": year} for country, year in keys]
+    rising = all(a < b for a, b in pairwise(keys))
+    try:
+        for start in range(0, len(rows), size):
+            check.take(batch(*rows[start : start + size], coded=coded))
+    except ContractBroken:
+        assert not rising
+    else:
+        assert rising
+        assert check.rows == len(keys)
+
+
+def test_a_null_in_a_key_comes_last() -> None:
+    keyed = Table("keyed", "chain", "x", SMALL.columns, ("kind", "country"))
+    check = StreamCheck(keyed)
+    check.take(batch({"kind": "a"}, {"kind": "b"}, {"kind": None}))
+    check.take(batch({"kind": None, "country": "USA"}))
+    with pytest.raises(ContractBroken, match=r"'kind': 'b'.* comes after .*None"):
+        check.take(batch({"kind": "b", "country": "ZZZ"}))
+    with pytest.raises(ContractBroken, match="comes after"):
+        StreamCheck(keyed).take(batch({"kind": None}, {"kind": "a"}))
+
+
+def test_what_makes_the_rows_may_fail_and_leaves_the_old_table(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.write_stream(YEARLY, Stream(in_turn(2)), "2020")
+    old = path.read_bytes()
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield from in_turn(3)
+        raise KetenpipeError("the source broke off")
+
+    with pytest.raises(KetenpipeError, match="broke off"):
+        store.write_stream(YEARLY, Stream(rows()), "2020")
+    assert path.read_bytes() == old
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_distinct_values_come_from_statistics_or_from_rows(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_stream(YEARLY, Stream([batch({}, {"year": 2021}), batch({"country": "USA", "kind": None})]), "2020")
+    assert store.distinct(YEARLY, ["country"], "2020") == {("NLD",), ("USA",)}
+    assert store.distinct(YEARLY, ["country", "kind"], "2020") == {("NLD", "a"), ("USA", None)}
+    with pytest.raises(KetenpipeError, match="not there yet"):
+        store.distinct(YEARLY, ["country"], "2021")
+
+
+WRITERS: dict[str, Callable[[Store], object]] = {
+    "stream": lambda store: store.write_stream(YEARLY, Stream(in_turn(40, 0.75)), "2020"),
+    "table": lambda store: store.write(YEARLY, YEARLY.conform([ROW]), "2020"),
+    "bytes": lambda store: write_bytes_atomic(store.path(YEARLY, "2020"), b"x" * 100_000),
+}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, where every write finds the disk full")
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str, there: bool
+) -> None:
+    store = Store(tmp_path)
+    path = store.path(YEARLY, "2020")
+    path.parent.mkdir(parents=True)
+    if there:
+        store.write_stream(YEARLY, Stream(in_turn(2)), "2020")
+    before = {p: p.read_bytes() for p in path.parent.iterdir()}
+
+    def on_a_full_disk(**named: object) -> tuple[int, str]:
+        link = path.parent / ".2020.parquet.x.part"
+        link.symlink_to("/dev/full")
+        return store_module.os.open(link, store_module.os.O_WRONLY), str(link)
+
+    monkeypatch.setattr(store_module.tempfile, "mkstemp", on_a_full_disk)
+    with pytest.raises(DiskFull) as caught:
+        WRITERS[writer](store)
+    kept = "; the file that was there before is untouched" if there else ""
+    assert str(caught.value) == f"{path}: no room left on the disk to write it{kept}; make room and run again."
+    assert {p: p.read_bytes() for p in path.parent.iterdir()} == before
+
+
+def _stall(home: Path, written: object) -> None:
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield from in_turn(30, 0.75)
+        written.set()  # type: ignore[attr-defined]
+        threading.Event().wait()  # until it is killed
+
+    Store(home).write_stream(YEARLY, Stream(rows()), "2020")
+
+
+def test_killed_while_writing_leaves_the_old_year_and_the_next_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
+    path = store.write_stream(YEARLY, Stream(in_turn(2)), "2020")
+    old = path.read_bytes()
+    context = multiprocessing.get_context("spawn")
+    written = context.Event()
+    child = context.Process(target=_stall, args=(store.home, written), daemon=True)
+    child.start()
+    try:
+        assert written.wait(60)
+        deadline = time.monotonic() + 60
+        while not [p for p in path.parent.glob(".2020.parquet.*.part") if p.stat().st_size > 1_000]:
+            child.join(0.01)
+            assert time.monotonic() < deadline
+    finally:
+        child.kill()
+        child.join()
+    assert path.read_bytes() == old
+    assert len(list(path.parent.iterdir())) == 2
+    assert store.partitions(YEARLY) == ["2020"]
+    (left,) = store.sweep()
+    assert left.name.startswith(".2020.parquet.")
+    store.write_stream(YEARLY, Stream(in_turn(30, 0.75)), "2020")
+    other.write_stream(YEARLY, Stream(in_turn(30, 0.75)), "2020")
+    assert path.read_bytes() == other.path(YEARLY, "2020").read_bytes() != old
+    assert list(path.parent.iterdir()) == [path]

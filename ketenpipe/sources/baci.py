@@ -9,7 +9,8 @@ here: reading and refusing. Does not belong here: any indicator.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+import zipfile
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -22,9 +23,18 @@ import pyarrow.csv as pacsv
 
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources.countries import CountryList
-from ketenpipe.sources.opening import base_name, header_of, open_binary, read_rows, zip_entries
+from ketenpipe.sources.opening import (
+    base_name,
+    header_of,
+    magic,
+    open_binary,
+    read_rows,
+    refuse_damaged,
+    zip_entries,
+)
 from ketenpipe.sources.places import Inventory, SourceFile, baci_year_in, embedded
 from ketenpipe.sources.records import SourceRecord
+from ketenpipe.tables.store import ROW_GROUP
 
 COLUMNS = ("t", "i", "j", "k", "v", "q")
 #: What an unknown quantity looks like.
@@ -45,6 +55,19 @@ FLOW_SCHEMA = pa.schema(
 )
 UNKNOWN_RELEASE = "unknown"
 
+#: Bytes of text read at a time.
+_BLOCK = 1 << 20
+#: Rows looked at together after sorting.
+_CHUNK = 1 << 20
+#: Money is DECIMAL(18,3): fifteen digits before the point.
+_LARGEST = Decimal(10) ** 15 - 1
+_CODE_BITS = 20
+#: No row of t,i,j,k,v,q is likely shorter (bytes); only a hint for how much room to set aside.
+_SHORTEST_ROW = 24
+#: Values below this (thousand USD) are exact to a thousandth as doubles; others are read as decimals.
+_EXACT_BELOW = 1e11
+
+_Keys = npt.NDArray[np.uint64]
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
@@ -165,7 +188,23 @@ def read_year(baci_year: BaciYear, countries: CountryList, known_codes: Collecti
 def read_year_recorded(
     baci_year: BaciYear, countries: CountryList, known_codes: Collection[str] | None = None
 ) -> tuple[pa.Table, SourceRecord]:
-    """Reads one year of flows, streaming from zip, gzip or plain text, and says what became of the file.
+    """One year of flows as one table of :data:`FLOW_SCHEMA`, and its record: for small use.
+
+    The same rows, order and refusals as :func:`read_year_batches`, which takes a third of the memory.
+    """
+    batches, record = read_year_batches(baci_year, countries, known_codes)
+    held = list(batches)
+    table = pa.Table.from_batches(held).cast(FLOW_SCHEMA) if held else FLOW_SCHEMA.empty_table()
+    return table, record
+
+
+def read_year_batches(
+    baci_year: BaciYear, countries: CountryList, known_codes: Collection[str] | None = None
+) -> tuple[Iterator[pa.RecordBatch], SourceRecord]:
+    """Reads one year of flows, streaming from zip, gzip or plain text, and gives it in key order, part by part.
+
+    The whole file is read and judged before this returns; what is kept of a row are 24 bytes (packed key, value,
+    tonnes). The batches are built while they are asked for.
 
     Numeric country codes become ISO3 (:mod:`ketenpipe.sources.countries`). Where two codes share an ISO3 (58
     and 56 are both BEL) their flows are summed: values exactly, quantities over the known ones. Flows of a
@@ -177,31 +216,28 @@ def read_year_recorded(
         known_codes: the product codes of the HS revision; None leaves that check out.
 
     Returns:
-        A table of :data:`FLOW_SCHEMA`, sorted by code, importer, exporter, and its record. Values with more
-        than three decimals are rounded half to even (to a USD).
+        Batches of 122,880 rows (the last one shorter), sorted by code, importer, exporter over all of them, with the
+        columns of :data:`FLOW_SCHEMA`, text as dictionaries; and the record of the file. Values with more than
+        three decimals are rounded half to even (to a USD).
 
     Raises:
         InputRefused: damaged container, missing column, text in a number column, another year than the name
             says, unknown country code, lost leading zeros, unknown product codes, negative value or quantity,
-            a (t,i,j,k) key that stands twice, no rows.
+            a (t,i,j,k) key that stands twice, no rows, more rows than a key can number (67
+            million with today's country lists).
     """
-    reader = _YearReader(baci_year, countries, known_codes)
     columns = _header_columns(baci_year)
-    with open_binary(baci_year.path, baci_year.entry) as stream:
+    reader = _YearReader(baci_year, countries, known_codes)
+    try:
+        _read_rows(baci_year, columns, _NUMBERS, reader.take_numbers)
+        read = True
+    except (_Unusual, pa.ArrowInvalid):
+        read = False
+    if not read:
+        # Something is wrong, or merely written in another way: read it as text, which can tell and name it.
+        reader = _YearReader(baci_year, countries, known_codes)
         try:
-            batches = pacsv.open_csv(
-                stream,
-                read_options=pacsv.ReadOptions(column_names=columns, skip_rows=1, block_size=4 << 20),
-                convert_options=pacsv.ConvertOptions(
-                    include_columns=list(COLUMNS),
-                    column_types={c: pa.dictionary(pa.int32(), pa.string()) for c in "tijk"}
-                    | {"v": pa.string(), "q": pa.string()},
-                    strings_can_be_null=False,
-                ),
-            )
-            for batch in batches:
-                if batch.num_rows:
-                    reader.take(batch)
+            _read_rows(baci_year, columns, _TEXT, reader.take_text)
         except pa.ArrowInvalid as broken:
             message = str(broken).splitlines()[0]
             if "Empty CSV" not in message:
@@ -211,7 +247,38 @@ def read_year_recorded(
                     where=baci_year.where,
                     todo="the file may be cut off: download it again",
                 ) from broken
-    return reader.finish()
+    record = reader.settle()
+    return reader.batches(), record
+
+
+class _Unusual(Exception):
+    """A batch holds what the quick reading cannot judge."""
+
+
+_TEXT = pacsv.ConvertOptions(
+    include_columns=list(COLUMNS),
+    column_types={c: pa.dictionary(pa.int32(), pa.string()) for c in "tijk"} | {"v": pa.string(), "q": pa.string()},
+    strings_can_be_null=False,
+)
+_NUMBERS = pacsv.ConvertOptions(
+    include_columns=list(COLUMNS),
+    column_types={c: pa.int32() for c in "tij"} | {"k": pa.binary(6), "v": pa.float64(), "q": pa.float64()},
+    null_values=[" " * blanks + word for word in MISSING for blanks in range(25)],
+    strings_can_be_null=False,
+)
+
+
+def _read_rows(
+    baci_year: BaciYear,
+    columns: list[str],
+    convert: pacsv.ConvertOptions,
+    take: Callable[[pa.RecordBatch], None],
+) -> None:
+    options = pacsv.ReadOptions(column_names=columns, skip_rows=1, block_size=_BLOCK)
+    with open_binary(baci_year.path, baci_year.entry) as stream:
+        for batch in pacsv.open_csv(stream, read_options=options, convert_options=convert):
+            if batch.num_rows:
+                take(batch)
 
 
 def _header_columns(baci_year: BaciYear) -> list[str]:
@@ -229,11 +296,26 @@ def _header_columns(baci_year: BaciYear) -> list[str]:
     return lower
 
 
-class _YearReader:
-    """Collects the batches of one year as numbers, checks each, and joins them at the end.
+def _text_bytes(baci_year: BaciYear) -> int:
+    """About how long the uncompressed text is: only a hint for how much room to set aside."""
+    if baci_year.entry is not None:
+        with refuse_damaged(baci_year.path, baci_year.entry), zipfile.ZipFile(baci_year.path) as archive:
+            return archive.getinfo(baci_year.entry).file_size
+    size = baci_year.path.stat().st_size
+    if magic(baci_year.path) != "gzip":
+        return size
+    with baci_year.path.open("rb") as stream:
+        stream.seek(-min(size, 4), 2)
+        return int.from_bytes(stream.read(4), "little")
 
-    The key of a flow is one 64-bit integer, code * 2^20 + importer * 2^10 + exporter, with countries numbered
-    in ISO3 order, so that sorting the key sorts the table.
+
+class _YearReader:
+    """Keeps a year as two arrays, checks each batch, then sorts and gives the rows out in key order.
+
+    A row is one unsigned 64-bit integer: product code (20 bits), importer and exporter (their ISO3 numbered in order),
+    which of the codes that share the ISO3 each of them is, and in the lowest bits the row's number in the file. So
+    sorting these integers in place sorts the flows, puts what must be summed or refused side by side, and says where
+    value and tonnes of a row lie.
     """
 
     def __init__(self, year: BaciYear, countries: CountryList, known_codes: Collection[str] | None) -> None:
@@ -247,11 +329,39 @@ class _YearReader:
         self.index = {c.code: n for n, c in enumerate(ordered)}
         self.iso3 = sorted({c.iso3 for c in ordered})
         position = {iso3: n for n, iso3 in enumerate(self.iso3)}
-        self.to_iso: _Ints = np.array([position[c.iso3] for c in ordered], dtype=np.int64)
+        self.first_listed = {position[c.iso3]: n for n, c in reversed(list(enumerate(ordered)))}
+        # Per line of the list: which ISO3 it is, and which of the lines that share it.
+        iso = [position[c.iso3] for c in ordered]
+        variant = [n - self.first_listed[at] for n, at in enumerate(iso)]
+        self.country_bits = max(len(self.iso3) - 1, 1).bit_length()
+        self.variant_bits = max(variant).bit_length()
+        self.row_bits = min(64 - _CODE_BITS - 2 * self.country_bits - 2 * self.variant_bits, 31)
+        self.flow_shift = self.row_bits + 2 * self.variant_bits
+        # What a line of the list adds to a key as importer and as exporter.
+        self.as_importer: _Keys = np.array(
+            [
+                a << self.flow_shift + self.country_bits | v << self.row_bits + self.variant_bits
+                for a, v in zip(iso, variant, strict=True)
+            ],
+            dtype=np.uint64,
+        )
+        self.as_exporter: _Keys = np.array(
+            [a << self.flow_shift | v << self.row_bits for a, v in zip(iso, variant, strict=True)], dtype=np.uint64
+        )
+        self.line_of_code: npt.NDArray[np.int16] = np.full(10_000, -1, dtype=np.int16)
+        for code, line in self.index.items():
+            if code < self.line_of_code.size:  # a longer code is looked up as text
+                self.line_of_code[code] = line
         self.known = None if known_codes is None else {int(k) for k in known_codes if k.isdigit()}
-        self.keys: list[_Ints] = []
-        self.values: list[_Ints] = []
-        self.tonnes: list[_Floats] = []
+        self.is_known: npt.NDArray[np.bool_] | None = None
+        if self.known is not None:
+            self.is_known = np.zeros(10**6, dtype=np.bool_)
+            self.is_known[[code for code in self.known if code < 10**6]] = True
+        room = min(_text_bytes(year) // _SHORTEST_ROW, 1 << 26) + 1
+        # Untouched memory is not resident: too much room costs nothing, one copy too many does.
+        self.keys: _Keys = np.empty(room, dtype=np.uint64)
+        # Value and tonnes of a row side by side: they are fetched together, in the order of the keys.
+        self.figures: _Ints = np.empty((room, 2), dtype=np.int64)
         self.unknown_countries: dict[str, tuple[int, int]] = {}
         self.unknown_codes: dict[str, tuple[int, int]] = {}
 
@@ -260,17 +370,74 @@ class _YearReader:
         parts = [self.year.where, None if row is None else f"line {row + 2}"]
         return InputRefused(what, path=self.year.path, where=", ".join(p for p in parts if p) or None, todo=todo)
 
-    def take(self, batch: pa.RecordBatch) -> None:
-        """Checks a batch and keeps its key, value (thousandths of a thousand USD) and tonnes (NaN:
-        unknown)."""
+    def take_numbers(self, batch: pa.RecordBatch) -> None:
+        """Keeps a batch that was read as numbers.
+
+        Raises:
+            _Unusual: it holds something to refuse, or a value too large to be exact as a double.
+        """
+        if any(batch.column(name).null_count for name in "tijkv"):
+            raise _Unusual
+        year, i, j, v = (batch.column(name).to_numpy(zero_copy_only=True) for name in "tijv")
+        last = self.line_of_code.size - 1
+        if (year != self.year.year).any() or min(i.min(), j.min()) < 0 or max(i.max(), j.max()) > last:
+            raise _Unusual
+        exporter, importer = self.line_of_code.take(i), self.line_of_code.take(j)
+        if exporter.min() < 0 or importer.min() < 0:
+            raise _Unusual
+        k = batch.column("k")
+        digits = np.frombuffer(k.buffers()[1], dtype=np.uint8)[k.offset * 6 : (k.offset + len(k)) * 6] - np.uint8(48)
+        if digits.max() > 9:
+            raise _Unusual
+        places = digits.reshape(-1, 6)
+        code = places[:, 0].astype(np.int32)
+        for place in range(1, 6):
+            code *= 10
+            code += places[:, place]
+        if self.is_known is not None and not self.is_known[code].all():
+            raise _Unusual
+        if not (v.min() >= 0 and v.max() < _EXACT_BELOW):
+            raise _Unusual
+        quantity = batch.column("q")
+        tonnes = quantity.fill_null(np.nan).to_numpy(zero_copy_only=False)
+        strange = ~(tonnes >= 0) | np.isinf(tonnes)
+        if int(np.count_nonzero(strange)) != quantity.null_count:
+            raise _Unusual
+        self._keep(code, importer, exporter, _thousandths(v), tonnes)
+
+    def take_text(self, batch: pa.RecordBatch) -> None:
+        """Checks and keeps a batch that was read as text; refuses by name what is wrong."""
         self._year(batch.column("t"))
         exporter = self._country(batch.column("i"), "i")
         importer = self._country(batch.column("j"), "j")
         code = self._code(batch.column("k"))
-        self.keys.append((code << 20) | (importer << 10) | exporter)
-        self.values.append(self._value(batch.column("v")))
-        self.tonnes.append(self._quantity(batch.column("q")))
-        self.rows += batch.num_rows
+        self._keep(code, importer, exporter, self._value(batch.column("v")), self._quantity(batch.column("q")))
+
+    def _keep(
+        self,
+        code: npt.NDArray[np.integer],
+        importer: npt.NDArray[np.integer],
+        exporter: npt.NDArray[np.integer],
+        value: _Ints,
+        tonnes: _Floats,
+    ) -> None:
+        """Packs the rows of a batch (countries as lines of the list) behind those that are there."""
+        start, end = self.rows, self.rows + len(code)
+        if end > 1 << self.row_bits:
+            raise self.refuse(f"the file has more than {1 << self.row_bits:,} rows", None, "is it a year of BACI?")
+        if end > self.keys.size:
+            room = max(end, self.keys.size * 5 // 4)
+            self.keys = np.r_[self.keys[:start], np.empty(room - start, np.uint64)]
+            self.figures = np.concatenate([self.figures[:start], np.empty((room - start, 2), np.int64)])
+        key = self.keys[start:end]
+        key[:] = code
+        key <<= np.uint64(self.flow_shift + 2 * self.country_bits)
+        key |= self.as_importer.take(importer)
+        key |= self.as_exporter.take(exporter)
+        key |= np.arange(start, end, dtype=np.uint64)
+        self.figures[start:end, 0] = value
+        self.figures.view(np.float64)[start:end, 1] = tonnes
+        self.rows = end
 
     def _first(self, indices: npt.NDArray[np.int32], at: int) -> int:
         return self.rows + int(np.argmax(indices == at))
@@ -350,6 +517,8 @@ class _YearReader:
                 number = Decimal(text)
                 if not number.is_finite() or "_" in text:
                     raise InvalidOperation
+                if abs(number) >= _LARGEST:
+                    raise self.refuse(f"the value v is absurdly large ({text})", self.rows + at)
                 exact.append(number.quantize(Decimal("0.001")))
             except InvalidOperation as broken:
                 what = f"column 'v' holds '{text}', which is no number" if text else "column 'v' is empty"
@@ -375,8 +544,8 @@ class _YearReader:
             raise self.refuse(f"the quantity q is {word} ({trimmed[at].as_py()})", self.rows + at)
         return tonnes
 
-    def finish(self) -> tuple[pa.Table, SourceRecord]:
-        """Refuses what only the whole file shows, then sorts, sums and builds the table."""
+    def settle(self) -> SourceRecord:
+        """Refuses what only the whole file shows, then sorts, leaves out and sums; the record of the file."""
         if not self.rows:
             raise self.refuse("an empty year: the file holds a header and no rows", None, "download it again")
         if self.unknown_countries:
@@ -400,34 +569,30 @@ class _YearReader:
                 None,
                 "is it a file of another HS revision?",
             )
-        key = np.concatenate(self.keys)
-        value = np.concatenate(self.values)
-        tonnes = np.concatenate(self.tonnes)
-        self.keys, self.values, self.tonnes = [], [], []
-        order = np.argsort(key, kind="stable")
-        sorted_key = key[order]
-        twice = sorted_key[1:] == sorted_key[:-1]
-        if twice.any():
-            at = int(np.argmax(twice))
-            one, two = int(order[at]), int(order[at + 1])
-            i, j, k = self._unpack(int(sorted_key[at]))
+        self.keys = self.keys[: self.rows]
+        self.keys.sort()
+        twins = self._twins()
+        raw = self.keys >> np.uint64(self.row_bits) if twins.size else self.keys
+        twice = twins[raw[twins] == raw[twins + 1]] if twins.size else twins
+        if twice.size:
+            at = int(twice[0])
+            one, two = (int(self.keys[n]) & ((1 << self.row_bits) - 1) for n in (at, at + 1))
+            i, j, k = self._unpack(int(self.keys[at]))
             raise self.refuse(
                 f"the key t={self.year.year}, i={i}, j={j}, k={k} stands twice, in line {one + 2} and line "
                 f"{two + 2} "
-                f"({int(twice.sum())} such rows in all)",
+                f"({twice.size} such rows in all)",
                 None,
                 "download the file again",
             )
-        key, value, tonnes = sorted_key, value[order], tonnes[order]
-        del order, sorted_key, twice
-        key, value, tonnes, summed, selfs = self._to_iso3(key, value, tonnes)
+        selfs, summed = self._join(twins)
         reasons = []
         if selfs:
             reasons.append(f"{selfs} flows of a country with itself after mapping to ISO3 were left out")
         if summed:
             reasons.append(f"{summed} rows were summed because two country codes share one ISO3 code")
         file, year = self.year.file, self.year
-        record = SourceRecord(
+        return SourceRecord(
             source="baci",
             file=year.path.name,
             path=f"{file.relative}!{year.entry}" if year.entry else file.relative,
@@ -444,53 +609,115 @@ class _YearReader:
             rows_refused=selfs,
             reason="; ".join(reasons) or None,
         )
-        return self._table(key, value, tonnes), record
+
+    def _parts(self, keys: _Keys) -> tuple[_Keys, _Keys, _Keys]:
+        """Code, importer and exporter (ISO3 positions) of packed rows."""
+        flow = keys >> np.uint64(self.flow_shift)
+        country = np.uint64((1 << self.country_bits) - 1)
+        return (
+            flow >> np.uint64(2 * self.country_bits),
+            (flow >> np.uint64(self.country_bits)) & country,
+            flow & country,
+        )
+
+    def _rows_of(self, keys: _Keys) -> _Ints:
+        return (keys & np.uint64((1 << self.row_bits) - 1)).astype(np.int64)
 
     def _unpack(self, key: int) -> tuple[int, int, str]:
-        return self.listed[key & 1023].code, self.listed[(key >> 10) & 1023].code, f"{key >> 20:06d}"
+        """BACI's exporter, importer and product code of a packed row."""
+        code, importer, exporter = (int(part[0]) for part in self._parts(np.array([key], dtype=np.uint64)))
+        which = (1 << self.variant_bits) - 1
+        ahead = key >> self.row_bits
+        i = self.listed[self.first_listed[exporter] + (ahead & which)].code
+        j = self.listed[self.first_listed[importer] + (ahead >> self.variant_bits & which)].code
+        return i, j, f"{code:06d}"
 
-    def _to_iso3(self, key: _Ints, value: _Ints, tonnes: _Floats) -> tuple[_Ints, _Ints, _Floats, int, int]:
-        """From list positions to ISO3 positions (same order), summing what falls together."""
-        exporter, importer = self.to_iso[key & 1023], self.to_iso[(key >> 10) & 1023]
-        key = ((key >> 20) << 20) | (importer << 10) | exporter
-        own = exporter == importer
-        selfs = int(own.sum())
-        if selfs:
-            key, value, tonnes = key[~own], value[~own], tonnes[~own]
-        if key.size > 1 and not (key[1:] > key[:-1]).all():
-            order = np.argsort(key, kind="stable")
-            key, value, tonnes = key[order], value[order], tonnes[order]
-        start = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if key.size else np.zeros(0, np.int64)
-        summed = int(key.size - start.size)
-        if summed:
+    def _twins(self) -> _Ints:
+        """Positions of sorted rows whose successor is the same flow by ISO3."""
+        shift = np.uint64(self.flow_shift)
+        found = [np.zeros(0, np.int64)]
+        for start in range(0, self.keys.size - 1, _CHUNK):
+            flow = self.keys[start : start + _CHUNK + 1] >> shift
+            found.append(np.flatnonzero(flow[1:] == flow[:-1]) + start)
+        return np.concatenate(found)
+
+    def _join(self, twins: _Ints) -> tuple[int, int]:
+        """Leaves out flows of a country with itself and sums the same flow of several codes into its first row.
+
+        Returns:
+            How many rows were left out, and how many fell together with another.
+        """
+        own = [np.zeros(0, np.int64)]
+        for start in range(0, self.keys.size, _CHUNK):
+            _, importer, exporter = self._parts(self.keys[start : start + _CHUNK])
+            own.append(np.flatnonzero(importer == exporter) + start)
+        out = np.concatenate(own)
+        twins = twins[~np.isin(twins, out)]
+        if twins.size:
+            members = np.union1d(twins, twins + 1)
+            heads = np.flatnonzero(np.r_[True, ~np.isin(members[1:] - 1, twins)])
+            rows = self._rows_of(self.keys[members])
+            value, tonnes = self.figures[rows, 0], self.figures.view(np.float64)[rows, 1]
             known = ~np.isnan(tonnes)
-            count = np.add.reduceat(known.astype(np.int64), start)
-            total = np.add.reduceat(np.where(known, tonnes, 0.0), start)
-            tonnes = np.where(count > 0, total, np.nan)
-            value = np.add.reduceat(value, start)
-            key = key[start]
-        return key, value, tonnes, summed, selfs
+            count = np.add.reduceat(known.astype(np.int64), heads)
+            total = np.add.reduceat(np.where(known, tonnes, 0.0), heads)
+            self.figures[rows[heads], 0] = np.add.reduceat(value, heads)
+            self.figures.view(np.float64)[rows[heads], 1] = np.where(count > 0, total, np.nan)
+        if out.size or twins.size:
+            keep = np.ones(self.keys.size, np.bool_)
+            keep[out] = False
+            keep[twins + 1] = False
+            self.keys = self.keys[keep]
+        return int(out.size), int(twins.size)
 
-    def _table(self, key: _Ints, value: _Ints, tonnes: _Floats) -> pa.Table:
-        n = key.size
-        code = key >> 20
-        new = np.r_[True, code[1:] != code[:-1]] if n else np.zeros(0, np.bool_)
-        codes, code_at = code[new], np.cumsum(new) - 1
-        del code, new
-        iso3 = pa.array(self.iso3, pa.string())
-        wide = np.zeros((n, 2), dtype="<i8")
-        wide[:, 0] = value
-        columns = [
-            pa.repeat(pa.scalar(self.year.hs_revision), n),
-            pa.repeat(pa.scalar(self.year.year, pa.int32()), n),
-            pa.array([f"{c:06d}" for c in codes], pa.string()).take(pa.array(code_at.astype(np.int32))),
-            iso3.take(pa.array((key & 1023).astype(np.int32))),
-            iso3.take(pa.array(((key >> 10) & 1023).astype(np.int32))),
-            pa.Array.from_buffers(pa.decimal128(18, 3), n, [None, pa.py_buffer(wide)]),
-            pa.array(tonnes, pa.float64(), from_pandas=True),
-            pa.repeat(pa.scalar(self.year.release), n),
-        ]
-        return pa.table(columns, schema=FLOW_SCHEMA)
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in key order, a row group at a time."""
+        iso3 = np.array(self.iso3)
+        for start in range(0, self.keys.size, ROW_GROUP):
+            keys = self.keys[start : start + ROW_GROUP]
+            n = keys.size
+            code, importer, exporter = self._parts(keys)
+            figures = self.figures.take(self._rows_of(keys), axis=0)
+            new = np.r_[True, code[1:] != code[:-1]]
+            wide = np.zeros((n, 2), dtype="<i8")
+            wide[:, 0] = figures[:, 0]
+            columns = [
+                _dictionary(np.zeros(n, np.int32), [self.year.hs_revision]),
+                pa.repeat(pa.scalar(self.year.year, pa.int32()), n),
+                _dictionary((np.cumsum(new) - 1).astype(np.int32), [f"{c:06d}" for c in code[new]]),
+                _named_dictionary(exporter, iso3),
+                _named_dictionary(importer, iso3),
+                pa.Array.from_buffers(FLOW_SCHEMA.field("value_kusd").type, n, [None, pa.py_buffer(wide)]),
+                pa.array(figures.view(np.float64)[:, 1], pa.float64(), from_pandas=True),
+                _dictionary(np.zeros(n, np.int32), [self.year.release]),
+            ]
+            yield pa.record_batch(columns, names=FLOW_SCHEMA.names)
+
+
+def _dictionary(indices: npt.NDArray[np.int32], names: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(names, pa.string()))
+
+
+def _named_dictionary(positions: _Keys, names: npt.NDArray[np.str_]) -> pa.DictionaryArray:
+    """Positions in a list of names as a dictionary of those names that occur, in the list's order."""
+    occurs = np.zeros(names.size, np.bool_)
+    at = positions.astype(np.int64)
+    occurs[at] = True
+    return _dictionary((np.cumsum(occurs) - 1).astype(np.int32).take(at), names[occurs].tolist())
+
+
+def _thousandths(values: _Floats) -> _Ints:
+    """Doubles as whole thousandths, rounded half to even as their shortest decimal text reads.
+
+    Below :data:`_EXACT_BELOW` a product by 1000 is off by less than 0.02, so that rounding it is exact unless it
+    comes near a half; those few are rounded as decimals.
+    """
+    scaled = values * 1000.0
+    rounded = np.rint(scaled)
+    out = rounded.astype(np.int64)
+    for at in np.flatnonzero(np.abs(scaled - rounded) > 0.48):
+        out[at] = int((Decimal(repr(float(values[at]))) * 1000).to_integral_value())
+    return out
 
 
 def product_codes(inventory: Inventory, hs_revision: str) -> dict[str, str]:

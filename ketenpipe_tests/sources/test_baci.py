@@ -5,26 +5,33 @@ from __future__ import annotations
 import gzip
 import random
 from collections import defaultdict
-from collections.abc import Collection
-from decimal import Decimal
+from collections.abc import Collection, Iterator
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ketenpipe.errors import InputRefused
+from ketenpipe.sources import baci
 from ketenpipe.sources.baci import (
     FLOW_SCHEMA,
     known_codes,
     list_years,
     product_codes,
     read_year,
+    read_year_batches,
     read_year_recorded,
 )
 from ketenpipe.sources.countries import country_list
 from ketenpipe.sources.places import discover, embedded
+from ketenpipe.tables.registry import BACI_FLOWS
+from ketenpipe.tables.store import Store
+from ketenpipe.tables.stream import Stream
 from ketenpipe_tests.shared_data import shared_data
 from ketenpipe_tests.sources.conftest import HEADER, ROWS, Drop
 
@@ -128,6 +135,12 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "text in v": (["2022,528,842,010121,abc,1"], r"line 2: column 'v' holds 'abc', which is no number"),
     "empty v": (["2022,528,842,010121,,1"], r"line 2: column 'v' is empty"),
     "nan in v": (["2022,528,842,010121,nan,1"], r"column 'v' holds 'nan'"),
+    "absurd v": (["2022,528,842,010121,1e18,1"], r"line 2: the value v is absurdly large \(1e18\)"),
+    "infinite v": (["2022,528,842,010121,inf,1"], r"line 2: column 'v' holds 'inf', which is no number"),
+    "huge country": (["2022,70000000000,842,010121,1,1"], r"unknown country code 70000000000"),
+    "huge year": (["99999999999,528,842,010121,1,1"], r"the row is of 99999999999 in a file of 2022"),
+    "empty year": ([",528,842,010121,1,1"], r"line 2: column 't' holds '', which is no year"),
+    "empty country": (["2022,,842,010121,1,1"], r"column 'i' holds an empty cell"),
     "text in q": (
         ["2022,528,842,010121,1,2", "2022,842,528,010121,1,many"],
         r"line 3: column 'q' holds "
@@ -230,6 +243,130 @@ def test_two_revisions_may_lie_side_by_side(drop: Drop) -> None:
         ("HS17", "V202401b"),
         ("HS92", "V202301"),
     ]
+
+
+def many_rows(n: int = 5000) -> str:
+    """A year that fills more than one block of the reader when there are enough rows."""
+    return "\n".join([HEADER, *(f"2022,528,842,{k:06d},{k}.{k % 997:03d},{k}" for k in range(n))]) + "\n"
+
+
+def test_batches_are_row_groups_in_key_order_and_make_up_the_table(drop: Drop, monkeypatch: pytest.MonkeyPatch) -> None:
+    random.seed(2)
+    keys = {(random.choice((56, 58, 528, 842)), random.choice((251, 699)), random.randrange(40)) for _ in range(250)}
+    drop.baci(*(f"2022,{i},{j},{k:06d},{n}.5,{n}" for n, (i, j, k) in enumerate(keys)))
+    (year,) = list_years(drop.inventory())
+    countries = country_list(drop.inventory(), year.release)
+    table, record = read_year_recorded(year, countries)
+    monkeypatch.setattr(baci, "ROW_GROUP", 7)
+    batches, again = read_year_batches(year, countries)
+    held = list(batches)
+    assert again == record
+    assert {b.num_rows for b in held[:-1]} == {7}
+    assert 0 < held[-1].num_rows <= 7
+    assert pa.Table.from_batches(held).cast(FLOW_SCHEMA).equals(table)
+    order = list(zip(*(table[c].to_pylist() for c in ("code", "importer", "exporter")), strict=True))
+    assert order == sorted(set(order))
+
+
+def amounts(digits: int) -> st.SearchStrategy[str]:
+    """Numbers as text, with up to so many decimals, blanks before and behind."""
+    number = st.decimals(min_value=0, max_value=10**9, places=digits, allow_nan=False, allow_infinity=False)
+    return st.builds(lambda n, before, after: " " * before + f"{n:f}" + " " * after, number, *[st.integers(0, 4)] * 2)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 6).flatmap(lambda digits: st.lists(amounts(digits), min_size=1, max_size=20)), st.booleans())
+def test_values_are_rounded_as_decimals_are(drop: Drop, values: list[str], large: bool) -> None:
+    # A value beyond what a double holds to a thousandth sends the whole file through the reading as text.
+    shown = [*values, "100000000000.001"] if large else values
+    drop.baci(*(f"2022,528,842,{k:06d},{v},{v}" for k, v in enumerate(shown)))
+    table = read(drop)
+    exact = [Decimal(v.strip()).quantize(Decimal("0.001"), ROUND_HALF_EVEN) for v in shown]
+    assert table["value_kusd"].to_pylist() == exact
+    assert tonnes(table) == [float(v) for v in shown]
+
+
+def test_halves_are_rounded_to_even_and_near_halves_are_not_halves(drop: Drop) -> None:
+    texts = ["0.0005", "0.0015", "0.0025", "0.00250001", "99999999999.9995", "8589934592.0005", "1.00049999"]
+    drop.baci(*(f"2022,528,842,{k:06d},{v},1" for k, v in enumerate(texts)))
+    assert [str(v) for v in read(drop)["value_kusd"].to_pylist()] == [
+        "0.000", "0.002", "0.002", "0.003", "100000000000.000", "8589934592.000", "1.000",
+    ]  # fmt: skip
+
+
+def test_missing_quantities_in_every_dress(drop: Drop) -> None:
+    dress = ["", "   ", "NA", "      NA", "NaN", "nan", "N/A", "NULL", '"NA"', "  null", "3", "   4.5 "]
+    drop.baci(*(f"2022,528,842,{k:06d},1,{q}" for k, q in enumerate(dress)))
+    assert read(drop)["tonnes"].to_pylist() == [None] * 10 + [3.0, 4.5]
+
+
+def test_a_bad_row_far_into_the_file_is_named_by_its_line(drop: Drop) -> None:
+    lines = many_rows(120_000).splitlines()
+    lines[100_000] = lines[100_000].replace("2022,528", "2022,997")
+    drop.zip("baci/BACI_HS17_V202401b.zip", {"BACI_HS17_Y2022_V202401b.csv": "\n".join(lines)})
+    with pytest.raises(InputRefused, match=r"unknown country code 997 \(1 rows, first in line 100001\)"):
+        read(drop)
+    lines[100_000] = lines[99_998]
+    drop.zip("baci/BACI_HS17_V202401b.zip", {"BACI_HS17_Y2022_V202401b.csv": "\n".join(lines)})
+    with pytest.raises(InputRefused, match="k=099997 stands twice, in line 99999 and line 100001"):
+        read(drop)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "checksum"])
+def test_a_broken_entry_reaches_no_table(drop: Drop, tmp_path: Path, damage: str) -> None:
+    archive = drop.zip("baci/BACI_HS17_V202401b.zip", {"BACI_HS17_Y2022_V202401b.csv": many_rows(200_000)})
+    (year,) = list_years(drop.inventory())
+    countries, store = country_list(drop.inventory(), year.release), Store(tmp_path / "home")
+    path = store.write_stream(BACI_FLOWS, Stream(read_year_batches(year, countries)[0]), "2022")
+    old = path.read_bytes()
+    raw = bytearray(archive.read_bytes())
+    if damage == "checksum":
+        # The CRC-32 stands in the entry's own header and in the directory; the reader goes by the directory.
+        at = raw.rindex(b"PK\x01\x02") + 16
+        raw[at] ^= 0xFF
+    elif damage == "flipped":
+        raw[len(raw) // 2] ^= 0xFF
+    else:
+        # The data are cut short within the zip, the directory is whole.
+        middle = len(raw) // 2
+        raw[middle : middle + 5_000] = b"\0" * 5_000
+    archive.write_bytes(bytes(raw))
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield from read_year_batches(year, countries)[0]
+
+    with pytest.raises(InputRefused, match=r"zip entry BACI_HS17_Y2022.*(damaged|states|CSV).*download it again"):
+        store.write_stream(BACI_FLOWS, Stream(rows()), "2022")
+    assert path.read_bytes() == old
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("revision", ["92", "96", "02", "07", "12", "17", "22"])
+def test_every_hs_revision_and_release_is_known_by_its_name(drop: Drop, revision: str) -> None:
+    name = f"BACI_HS{revision}_Y2022_V202601"
+    drop.zip(f"baci/BACI_HS{revision}_V202601.zip", {f"{name}.csv": "\n".join([HEADER, *ROWS]) + "\n"})
+    (year,) = list_years(drop.inventory())
+    assert (year.hs_revision, year.year, year.release) == (f"HS{revision}", 2022, "V202601")
+    table = read_year(year, country_list(drop.inventory()))
+    assert set(table["hs_revision"].to_pylist()) == {f"HS{revision}"}
+    assert set(table["release"].to_pylist()) == {"V202601"}
+
+
+def test_a_country_code_of_many_digits_is_looked_up_too(drop: Drop) -> None:
+    drop.baci("2022,528,12345678901,010121,1,1", "2022,528,842,010121,2,2")
+    drop.put(
+        "baci/country_codes_V202401b.csv",
+        "country_code,country_name,country_iso2,country_iso3\n528,N,NL,NLD\n842,U,US,USA\n12345678901,X,AB,ABW\n",
+    )
+    assert [(r["importer"], r["value_kusd"]) for r in read(drop).to_pylist()] == [("ABW", 1), ("USA", 2)]
+
+
+def test_more_rows_than_a_key_can_number_are_refused(drop: Drop, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop.put("baci/BACI_HS17_Y2022_V202401b.csv", many_rows(40))
+    (year,) = list_years(drop.inventory())
+    monkeypatch.setattr(baci, "_CODE_BITS", 41)
+    with pytest.raises(InputRefused, match="more than 32 rows"):
+        read_year(year, country_list(drop.inventory(), year.release))
 
 
 def test_code_lists_are_padded_and_flows_are_not(drop: Drop) -> None:
