@@ -1,18 +1,24 @@
-"""Governance estimates: four layouts, two vintages, Guyana twice."""
+"""Governance estimates: their layouts, one vintage a year, joined editions, Guyana twice."""
 
 from __future__ import annotations
 
 import csv
 import json
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import rankdata
 
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources.places import Inventory, discover, embedded
-from ketenpipe.sources.wgi import WGI_SCHEMA, read_wgi
+from ketenpipe.sources.wgi import WGI_SCHEMA, edition_breaks, read_wgi
 from ketenpipe_tests.shared_data import shared_data
 from ketenpipe_tests.sources.conftest import Drop
+from ketenpipe_tests.sources.test_workbook import book
 
 HEAD = "Country/Territory,Code,country_code,year,estimate,indicator\n"
 SPANS = [
@@ -21,10 +27,17 @@ SPANS = [
 ]
 
 
-def api(*rows: tuple[str, str, float | None], pages: int = 1, page: int = 1, total: int | None = None) -> str:
+def api(
+    *rows: tuple[str, str, float | None],
+    pages: int = 1,
+    page: int = 1,
+    total: int | None = None,
+    updated: str | None = None,
+    series: str = "GOV_WGI_PV.EST",
+) -> str:
     items = [
         {
-            "indicator": {"id": "GOV_WGI_PV.EST", "value": "Political Stability"},
+            "indicator": {"id": series, "value": "Political Stability"},
             "country": {"id": code[:2], "value": code},
             "countryiso3code": code,
             "date": year,
@@ -33,7 +46,8 @@ def api(*rows: tuple[str, str, float | None], pages: int = 1, page: int = 1, tot
         for code, year, value in rows
     ]
     total = len(items) if total is None else total
-    return json.dumps([{"page": page, "pages": pages, "per_page": 50, "total": total}, items])
+    info: dict[str, object] = {"page": page, "pages": pages, "per_page": 50, "total": total}
+    return json.dumps([info | ({"lastupdated": updated} if updated else {}), items])
 
 
 def test_the_sample_has_two_vintages_and_takes_the_later_guyana() -> None:
@@ -153,3 +167,250 @@ def test_one_year_in_two_vintages_is_refused(drop: Drop) -> None:
     drop.put("wgi/b.csv", HEAD + "N,NLD,1,2022,1,PV.EST\n", {"vintages": SPANS})
     with pytest.raises(InputRefused, match=r"stands in two files, a\.csv and b\.csv"):
         read_wgi(drop.inventory())
+
+
+def wide_sheet(value: float, *, repeated: bool = True) -> list[list[object]]:
+    """A sheet of the workbook up to 2024: fourteen lines, years above six columns each, then the countries."""
+    kinds = ["Estimate", "StdErr", "NumSrc", "Rank", "Lower", "Upper"]
+    years = [1996, 1998]
+    above: list[object] = ["", ""]
+    for year in years:
+        above += [year] * 6 if repeated else [year, *[None] * 5]
+    rows: list[list[object]] = [["Political Stability"], *([None] for _ in range(12)), above]
+    rows.append(["Country/Territory", "Code", *kinds, *kinds])
+    rows.append(["Netherlands", "NLD", value, 0.2, 6, 90.0, 80.0, 95.0, value + 0.1, 0.3, 7, 91.0, 81.0, 96.0])
+    rows.append(["Kosovo", "KSV", "#N/A", "#N/A", "#N/A", "#N/A", "#N/A", "#N/A", -0.5, 0.4, 3, 20.0, 10.0, 30.0])
+    return rows
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_the_wide_workbook(drop: Drop, repeated: bool) -> None:
+    drop.baci()
+    sheets = {
+        "Introduction": [["Worldwide Governance Indicators, 2023 Update"]],
+        "VoiceandAccountability": wide_sheet(1.5, repeated=repeated),
+        "Political StabilityNoViolence": wide_sheet(0.9, repeated=repeated),
+    }
+    content = book(sheets, None if repeated else {"VoiceandAccountability": "C14:H14 I14:N14"})
+    drop.put("wgi/wgidataset.xlsx", content)
+    data = read_wgi(drop.inventory())
+    assert [tuple(r.values()) for r in data.table.to_pylist()] == [
+        ("NLD", 1996, "PV", 0.9, "WGI 2023 edition"),
+        ("NLD", 1998, "PV", 1.0, "WGI 2023 edition"),
+        ("XKX", 1998, "PV", -0.5, "WGI 2023 edition"),
+        ("NLD", 1996, "VA", 1.5, "WGI 2023 edition"),
+        ("NLD", 1998, "VA", 1.6, "WGI 2023 edition"),
+        ("XKX", 1998, "VA", -0.5, "WGI 2023 edition"),
+    ]
+
+
+LONG_HEAD: list[object] = [
+    "Economy (code)",
+    "Economy (name)",
+    "Year",
+    "Governance estimate (approx. -2.5 to +2.5)",
+    "Standard error",
+]
+
+
+def test_the_long_workbook_since_2025_also_in_its_zip(drop: Drop) -> None:
+    drop.baci()
+    content = book(
+        {
+            "readme": [["about"]],
+            "pv": [
+                LONG_HEAD,
+                ["NLD", "Netherlands", 2024, 0.75, 0.2],
+                ["WBG", "West Bank and Gaza", "2024", "..", ".."],
+            ],
+            "rl": [LONG_HEAD, ["NLD", "Netherlands", 2024, 1.7, 0.1]],
+        }
+    )
+    want = [("NLD", "PV", 0.75), ("PSE", "PV", None), ("NLD", "RL", 1.7)]
+    path = drop.put("wgi/wgidataset_with_sourcedata-2025.xlsx", content)
+    rows = read_wgi(drop.inventory()).table.to_pylist()
+    assert [(r["iso3"], r["dimension"], r["estimate"]) for r in rows] == want
+    assert {r["vintage"] for r in rows} == {"WGI 2025 edition"}
+    path.unlink()
+    drop.zip("wgi/wgidataset_excel.zip", {"wgidataset-2025.xlsx": content})
+    assert read_wgi(drop.inventory()).table.to_pylist() == rows
+
+
+DATABANK = (
+    '"Country Name","Country Code","Series Name","Series Code","1996 [YR1996]","2022 [YR2022]"\n'
+    '"Netherlands","NLD","Rule of Law: Estimate","RL.EST","1.6","1.7"\n'
+    '"Netherlands","NLD","Rule of Law: Percentile Rank","RL.PER.RNK","95","96"\n'
+    '"European Union","EUU","Rule of Law: Estimate","RL.EST","..","1.1"\n'
+    '"High income","HIC","Rule of Law: Estimate","RL.EST","..","1.2"\n'
+    '\n\n"Data from database: Worldwide Governance Indicators"\n"Last Updated: 09/29/2023"\n'
+)
+
+
+def test_databank_with_its_footer_and_without_aggregates(drop: Drop) -> None:
+    drop.baci()
+    drop.put("wgi/databank.csv", DATABANK)
+    data = read_wgi(drop.inventory())
+    assert [tuple(r.values()) for r in data.table.to_pylist()] == [
+        ("NLD", 1996, "RL", 1.6, "WGI, updated 2023-09-29"),
+        ("NLD", 2022, "RL", 1.7, "WGI, updated 2023-09-29"),
+    ]
+    assert "left out: EUU (European Union): 1 rows, HIC (High income): 1 rows" in data.notes[0]
+
+
+def test_databank_as_a_workbook_an_indicators_download_and_series_in_columns(drop: Drop) -> None:
+    drop.baci()
+    rows = [[cell for cell in line] for line in csv.reader(DATABANK.splitlines())]
+    drop.put("wgi/a.xlsx", book({"Data": rows, "Series - Metadata": [["Code", "Licence"], ["RL.EST", "CC BY 4.0"]]}))
+    drop.put(
+        "wgi/b.csv",
+        '"Data Source","Worldwide Governance Indicators",\n\n"Last Updated Date","2023-09-29",\n\n'
+        '"Country Name","Country Code","Indicator Name","Indicator Code","1960","2022",\n'
+        '"Chad","TCD","Control of Corruption: Estimate","CC.EST","","-1.25",\n',
+    )
+    drop.put(
+        "wgi/c.csv",
+        "Time,Time Code,Country Name,Country Code,Voice: Estimate [VA.EST],Voice: Rank [VA.PER.RNK]\n"
+        "2022,YR2022,Chad,TCD,-1.4,8\n2021,YR2021,Chad,TCD,..,..\n"
+        "Data from database: Worldwide Governance Indicators,,,,,\nLast Updated: 09/29/2023,,,,,\n",
+    )
+    got = read_wgi(drop.inventory()).table.to_pylist()
+    assert [(r["iso3"], r["year"], r["dimension"], r["estimate"]) for r in got] == [
+        ("TCD", 2022, "CC", -1.25),
+        ("NLD", 1996, "RL", 1.6),
+        ("NLD", 2022, "RL", 1.7),
+        ("TCD", 2022, "VA", -1.4),
+    ]
+    assert {r["vintage"] for r in got} == {"WGI, updated 2023-09-29"}
+
+
+@pytest.mark.parametrize(
+    ("code", "iso3"),
+    [("ROM", "ROU"), ("ZAR", "COD"), ("TMP", "TLS"), ("WBG", "PSE"), ("ADO", "AND"), ("KSV", "XKX"), ("S19", "TWN")],
+)
+def test_the_banks_own_codes(drop: Drop, code: str, iso3: str) -> None:
+    drop.baci()
+    drop.put("wgi/a.json", api((code, "2022", 0.5)))
+    assert [r["iso3"] for r in read_wgi(drop.inventory()).table.to_pylist()] == [iso3]
+
+
+def test_the_vintage_is_declared_then_stated_then_released(drop: Drop) -> None:
+    drop.baci()
+    path = drop.put("wgi/a.json", api(("NLD", "2022", 1.0), ("NLD", "2023", 1.1), updated="2025-11-05"))
+
+    def vintages() -> list[str]:
+        return [r["vintage"] for r in read_wgi(drop.inventory()).table.to_pylist()]
+
+    assert vintages() == ["WGI, updated 2025-11-05"] * 2
+    beside = path.with_name(path.name + ".meta.json")
+    beside.write_text(json.dumps({"release": "R", "vintages": [{"vintage": "D", "from_year": 2022, "to_year": 2022}]}))
+    assert vintages() == ["D", "WGI, updated 2025-11-05"]
+    path.write_text(api(("NLD", "2022", 1.0), ("NLD", "2023", 1.1)))
+    assert vintages() == ["D", "R"]
+    assert read_wgi(drop.inventory()).notes[-1] == (
+        "the governance estimates are of 2 editions, each year whole in one: 2022-2022 'D', 2023-2023 'R'"
+    )
+
+
+def test_six_dimensions_of_two_editions_are_refused(drop: Drop) -> None:
+    drop.baci()
+    drop.put("wgi/pv.json", api(("NLD", "2022", 1.0), updated="2025-11-05"))
+    drop.put("wgi/rl.json", api(("NLD", "2022", 1.0), updated="2024-11-05", series="GOV_WGI_RL.EST"))
+    with pytest.raises(
+        InputRefused,
+        match=r"the year 2022 stands in two editions, PV in 'WGI, updated 2025-11-05' \(pv\.json\) and RL in 'WGI, "
+        r"updated 2024-11-05' \(rl\.json\); fetch all dimensions again",
+    ):
+        read_wgi(drop.inventory())
+    drop.put("wgi/rl.json", api(("NLD", "2021", 1.0), updated="2024-11-05", series="GOV_WGI_RL.EST"))
+    assert len(read_wgi(drop.inventory()).notes) == 1
+    drop.put("wgi/pv.json", api(("NLD", "2021", 1.0)))
+    with pytest.raises(InputRefused, match=r"PV in 'undeclared:\w{8}' \(pv\.json\) and RL in 'WGI, updated"):
+        read_wgi(drop.inventory())
+    drop.put("wgi/rl.json", api(("NLD", "2021", 1.0), series="GOV_WGI_RL.EST"))
+    assert read_wgi(drop.inventory()).table.num_rows == 2  # nobody states anything: told apart by their hashes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.xlsx", book({"Notes": [["a"]]}), "no sheet of the workbook holds governance estimates .sheets: Notes"),
+        ("a.xlsx", book({"pv": [["a", "b"], [1, 2]]}), "sheet pv: the sheet's layout is not known"),
+        ("a.xlsx", book({"pv": [LONG_HEAD, ["NLD", "x", 2024, "high", 1]]}), "sheet pv, row 2, column Governance est"),
+        ("a.xlsx", book({"pv": [LONG_HEAD, ["NLD", "x", "24", 1, 1]]}), "sheet pv, row 2: '24' is no year"),
+        ("a.xlsx", b"words", "damaged"),
+        ("a.csv", DATABANK.replace("RL.EST", "RL.STD.ERR"), "none of the series is a governance estimate"),
+        (
+            "a.csv",
+            DATABANK.replace('"1.6"', '"much"'),
+            "line 2, column 1996 .YR1996.: the estimate 'much' is no number",
+        ),
+        ("a.csv", HEAD, "the file holds no governance estimate; ask for the series and years again"),
+        ("a.json", '[{"page":"x","pages":1},[]]', "states page, pages or total that are no numbers"),
+        ("a.json", '[{"message":[{"id":"175"}]}]', "ask for .*GOV_WGI_PV.EST.source=3"),
+    ],
+)
+def test_bad_official_files_are_refused(drop: Drop, name: str, content: str | bytes, sentence: str) -> None:
+    drop.baci()
+    drop.put(f"wgi/{name}", content)
+    with pytest.raises(InputRefused, match=sentence):
+        read_wgi(drop.inventory())
+
+
+def test_pages_of_two_moments_are_refused(drop: Drop) -> None:
+    drop.baci()
+    drop.put("wgi/1.json", api(("NLD", "2022", 1.0), pages=2, total=2, updated="2025-11-05"))
+    drop.put("wgi/2.json", api(("BEL", "2021", 0.5), pages=2, page=2, total=2, updated="2025-12-01"))
+    with pytest.raises(
+        InputRefused, match=r"GOV_WGI_PV.EST are of two moments: 1.json has 2 pages .WGI, updated 2025-11"
+    ):
+        read_wgi(drop.inventory())
+
+
+def test_the_real_file_is_told_to_join_two_editions_and_only_there(drop: Drop) -> None:
+    raw = shared_data("wgi/wgi_pv_estimate_1996_2024.csv").read_bytes()
+    drop.baci()
+    path = drop.put("wgi/a.csv", raw, {"release": "one edition, says the sidecar"})
+    told = [note for note in read_wgi(drop.inventory()).notes if "may join two editions" in note]
+    assert len(told) == 1
+    assert "PV may join two editions that the file states as one: from 2022 to 2023" in told[0]
+    assert (
+        "moves by 0.042 (at most 0.006 in the pairs of years before), the figures have 16 and then 7 digits" in told[0]
+    )
+    assert "the rank correlation is 0.974" in told[0]
+    path.with_name("a.csv.meta.json").write_text(json.dumps({"vintages": SPANS}))
+    assert not [note for note in read_wgi(drop.inventory()).notes if "may join" in note]
+
+
+def world(seed: int, years: int, countries: int = 60) -> dict[int, dict[str, float]]:
+    """Made-up estimates by the old manner: a slow walk, each year centred to mean 0 and spread 1."""
+    chance = np.random.default_rng(seed)
+    level = chance.normal(size=countries)
+    out = {}
+    for year in range(2000, 2000 + years):
+        level = level + chance.normal(scale=0.15, size=countries)
+        level = (level - level.mean()) / level.std()
+        out[year] = {f"C{i:02d}": float(v) for i, v in enumerate(level)}
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(6, 15), st.randoms())
+def test_a_centred_history_has_no_break_and_a_shifted_one_has_one(seed: int, years: int, chance: random.Random) -> None:
+    whole = world(seed, years)
+    assert edition_breaks(whole) == []
+    at = chance.randint(2005, 1999 + years)
+    joined = {year: {c: v + (0.06 if year >= at else 0) for c, v in of.items()} for year, of in whole.items()}
+    (found,) = edition_breaks(joined)
+    assert (found.before, found.after) == (at - 1, at)
+    assert found.shift == pytest.approx(0.06)
+    first, second = (rankdata(list(joined[year].values())) for year in (at - 1, at))
+    assert found.correlation == pytest.approx(np.corrcoef(first, second)[0, 1])
+
+
+def test_figures_written_otherwise_are_a_sign_of_their_own() -> None:
+    whole = world(1, 3)
+    assert edition_breaks(whole, {2000: 16, 2001: 15, 2002: 14}) == []
+    (found,) = edition_breaks(whole, {2000: 16, 2001: 16, 2002: 7})
+    assert (found.before, found.after, found.digits, found.usual_shift) == (2001, 2002, (16, 7), None)
+    small = {year: dict(list(of.items())[:29]) for year, of in whole.items()}
+    assert edition_breaks(small, {2000: 16, 2001: 16, 2002: 7}) == []
