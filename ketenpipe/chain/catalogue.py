@@ -25,6 +25,7 @@ from typing import Any
 import networkx as nx
 
 from ketenpipe.errors import InputRefused, WrongUse
+from ketenpipe.sources.countries import iso3_to_iso2
 
 STAGES = ("extraction", "processing", "component", "assembly", "end_product")
 EVIDENCE = ("expert_bom", "literature", "textbook", "icio_proportional", "assumed")
@@ -373,6 +374,27 @@ class Reference:
             and (row.from_year is None or row.from_year <= year)
             and (row.to_year is None or year <= row.to_year)
         )
+
+    def check_blocs(self, names: Iterable[str], years: Iterable[int] = ()) -> None:
+        """Refuse a bloc that the reference data do not know, or that has no member in one of the years.
+
+        Raises:
+            WrongUse: the bloc, and the blocs there are or the years in which it has members.
+        """
+        for name in names:
+            if name not in self.bloc_names:
+                raise WrongUse(f"'{name}' is not a bloc; there are {', '.join(self.bloc_names)}")
+            wanted = sorted(set(years))
+            if empty := [y for y in wanted if not self.bloc_members(name, y)]:
+                held = [y for y in wanted if y not in empty]
+                spans = [(row.from_year, row.to_year) for row in self.blocs if row.bloc == name]
+                first = min(start or 0 for start, _ in spans)
+                last = None if any(end is None for _, end in spans) else max(end or 0 for _, end in spans)
+                when = f"from {first}" + ("" if last is None else f" to {last}")
+                raise WrongUse(
+                    f"the bloc {name} has no members in {empty[0]} (it has members {when}); "
+                    + (f"choose years such as {held[0]}-{held[-1]}" if held else "choose another bloc or other years")
+                )
 
     # -- identity -------------------------------------------------------------------------------------------
     @property
@@ -1069,6 +1091,8 @@ def _check_lists(
         for what in _uncited(hub, f"the line on {hub.country}"):
             tell(hub, what)
     for member in reference.blocs:
+        if member.bloc in iso3_to_iso2():
+            tell(member, f"the bloc {member.bloc} bears the code of a country")
         if member.from_year is not None and member.to_year is not None and member.from_year > member.to_year:
             tell(member, f"{member.iso3} leaves {member.bloc} before it joins")
     return problems

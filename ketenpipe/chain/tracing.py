@@ -6,6 +6,7 @@ Belongs here: from tables of flows and production to tables of origins. The line
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from ketenpipe.chain.matrices import balance_production, consumption, trace_orig
 from ketenpipe.tables.registry import ORIGIN_MIX, PRODUCTION, SUPPLY_MIX, TRACING
 
 UNKNOWN = "UNK"
+_ISO3 = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
 SMALL_MASS_TONNES = 100.0
 PRECIOUS_KUSD_PER_TONNE = 1000.0
 IMPUTED_SHARE_LOW_CONFIDENCE = 0.10
@@ -47,8 +49,14 @@ class Statistic:
 
 
 def focus_members(reference: Reference, focus: str, years: list[int]) -> dict[int, frozenset[str]]:
-    """The countries that a focus stands for in each year: itself, or the bloc's members of that year."""
-    if focus in reference.bloc_names:
+    """The countries that a focus stands for in each year: itself, or the bloc's members of that year.
+
+    Raises:
+        WrongUse: neither a country's code nor a bloc, or a bloc that has no members in one of the years: its imports
+            would be 0 where there is nothing to import.
+    """
+    if focus in reference.bloc_names or not _ISO3.fullmatch(focus):
+        reference.check_blocs((focus,), years)
         return {year: reference.bloc_members(focus, year) for year in years}
     return {year: frozenset((focus,)) for year in years}
 

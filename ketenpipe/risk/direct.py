@@ -21,11 +21,14 @@ from ketenpipe.chain.flows import (
     imports_by_origin,
     internal_trade,
     largest,
+    total_or_null,
     weighted_risk,
 )
 from ketenpipe.risk.thresholds import Thresholds
 
 EU27 = "EU27"
+#: Blocs whose internal trade is intra-EU as a whole; in any other bloc it may come from outside the EU27.
+UNIONS = (EU27, "EU")
 COLUMNS = [
     *KEYS, "indicator", "measure", "basis", "value", "method_value", "coverage", "country", "country_share", "reason",
 ]  # fmt: skip
@@ -46,7 +49,8 @@ def direct_indicators(
     * ``C1 = sum_i s_i^2`` over the origins of M
     * ``C2 = sum_i e_i^2`` over all exporters; a bloc is one exporter, its internal trade left out
     * ``C4a`` = largest origin outside f and outside the EU27, over M
-    * ``C5`` = imports from outside the EU27 over all imports, those within the EU27 included
+    * ``C5`` = imports from outside the EU27 over all imports, those within the EU27 included; in a bloc that is no
+      union, what members buy from members outside the EU27 counts as from outside
     * ``S1 = M / X`` of the focus; X = 0 < M: null, the sentinel stands in method_value
     * ``S1b`` (EU27): imports from outside over all exports, internal and external
     * ``S2`` = what others than the top supplier sell to others, over what the top supplier sells to f
@@ -70,6 +74,9 @@ def direct_indicators(
     internal = engine.keep(internal_trade(seen, focus))
     # Origins of a member country that lie within the EU27, needed for C4 and C5 of a single country.
     outside = engine.keep(imports.join(union, on="country", how="anti"))
+    between = None
+    if members is not None and focus not in UNIONS:
+        between = engine.keep(_internal_by_origin(flows, members).join(union, on="country", how="anti"))
     grid = engine.pandas(seen.select(*KEYS).unique())
     parts: list[pd.DataFrame] = []
     for measure in ("v", "q"):
@@ -77,6 +84,7 @@ def direct_indicators(
         third = _sum(engine, outside, measure, "third")
         sold = _sum(engine, exports.filter(nw.col("country") == focus), measure, "exports")
         inside = _sum(engine, internal, measure, "inside")
+        third_inside = None if between is None else _sum(engine, between, measure, "third_inside")
         c1 = engine.pandas(concentration(imports, measure)).rename(columns={"hhi": "C1"})
         c2 = engine.pandas(concentration(exports, measure)).rename(columns={"hhi": "C2"})
         top = engine.pandas(largest(outside, measure)).rename(columns={"top_weight": "top_third"})
@@ -87,6 +95,7 @@ def direct_indicators(
             third,
             sold,
             inside,
+            *([] if third_inside is None else [third_inside]),
             c1[[*KEYS, "C1"]],
             c2[[*KEYS, "C2"]],
             top[[*KEYS, "top_third"]].assign(third_country=top["top"]),
@@ -120,6 +129,18 @@ def direct_indicators(
     return out
 
 
+def _internal_by_origin(flows: nw.LazyFrame, members: nw.LazyFrame) -> nw.LazyFrame:
+    """What a bloc's members buy from each other, per exporting member: ``hs_revision, year, code, country, v, q``."""
+    inside = flows
+    for side in ("exporter", "importer"):
+        inside = inside.join(members.rename({"country": side}), on=["year", side], how="semi")
+    return (
+        inside.group_by(*KEYS, "exporter")
+        .agg(nw.col("v").sum(), total_or_null("q").cast(nw.Float64).alias("q"))
+        .rename({"exporter": "country"})
+    )
+
+
 def _sum(engine: Engine, mix: nw.LazyFrame, measure: str, name: str) -> pd.DataFrame:
     """Total of a measure per product, money summed exactly (as decimals) before it becomes a float."""
     frame = mix.filter(nw.col(measure) > 0).group_by(*KEYS).agg(nw.col(measure).sum().cast(nw.Float64).alias(name))
@@ -147,12 +168,15 @@ def _from_wide(wide: pd.DataFrame, measure: str, focus: str, thresholds: Thresho
         country_share=wide["top_third"] / imports,
     )
     everything = imports.fillna(0.0) + wide["inside"].fillna(0.0)
+    extra = wide["third"].fillna(0.0)
+    if "third_inside" in wide:
+        extra = extra + wide["third_inside"].fillna(0.0)
     yield _part(
         wide,
         "C5",
         measure,
         "imports",
-        (wide["third"].fillna(0.0) / everything.where(everything > 0)),
+        (extra / everything.where(everything > 0)),
         reason="no_imports",
     )
     sold = wide["exports"]
