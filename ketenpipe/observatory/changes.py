@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ketenpipe.tables.registry import CHANGES, TABLES
 
@@ -65,6 +66,7 @@ def build_changes(
     """
     if previous is None:
         return CHANGES.empty()
+    previous, current = _of_years(previous), _of_years(current)
     causes = _Causes.of(previous, current, before or {}, after or {})
     rows = [*causes.arrivals()]
     with duckdb.connect(":memory:") as connection:
@@ -326,6 +328,14 @@ def _fit(table: pa.Table | None, name: str) -> pa.Table:
             for c in contract.columns
         }
     )
+
+
+def _of_years(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The tables without nowcast figures: their window moves every month, which is no change of a year's figure."""
+    out = dict(tables)
+    if "indicators" in out:
+        out["indicators"] = out["indicators"].filter(pc.field("basis") != "reconciled_comtrade")
+    return out
 
 
 def _years(tables: Mapping[str, pa.Table]) -> dict[str, frozenset[int]]:

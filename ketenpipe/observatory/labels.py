@@ -16,6 +16,18 @@ OWN_NAMES = {
     "UNK": ("Unknown origin", "Onbekende oorsprong"),
     "EU27": ("European Union (today's 27)", "Europese Unie (de huidige 27)"),
     "EU": ("European Union (members of the year)", "Europese Unie (leden van dat jaar)"),
+    "ASEAN": ("Association of Southeast Asian Nations", "Associatie van Zuidoost-Aziatische Naties"),
+    "BENELUX": ("Benelux", "Benelux"),
+    "BRICS": ("BRICS", "BRICS"),
+    "CPTPP": ("Trans-Pacific Partnership (CPTPP)", "Trans-Pacifisch Partnerschap (CPTPP)"),
+    "EEA": ("European Economic Area", "Europese Economische Ruimte"),
+    "EFTA": ("European Free Trade Association", "Europese Vrijhandelsassociatie"),
+    "G7": ("Group of Seven", "Groep van Zeven"),
+    "GCC": ("Gulf Cooperation Council", "Samenwerkingsraad van de Golf"),
+    "MERCOSUR": ("Mercosur", "Mercosur"),
+    "NAFTA": ("North American Free Trade Agreement", "Noord-Amerikaanse Vrijhandelsovereenkomst"),
+    "OECD": ("OECD", "OESO"),
+    "USMCA": ("United States-Mexico-Canada Agreement", "Overeenkomst tussen de VS, Mexico en Canada"),
 }
 _THRESHOLDS = {
     "C1": "C1", "C2": "C2", "C3": "C3", "C4a": "C4", "C4b": "C4", "C5": "C5", "S1": "S1", "S1b": "S1b", "S2": "S2",

@@ -351,7 +351,8 @@ REASONS: dict[str, tuple[str, str]] = {
         "minder dan 100 t invoer of meer dan 1 miljoen USD per ton: niets wordt vrijgesproken",
     ),
     "low_confidence": ("more than a tenth of the supply is imputed", "meer dan een tiende is geraamd"),
-    "window_incomplete": ("the three-year window is incomplete", "het venster van drie jaar is onvolledig"),
+    "window_incomplete": ("the window is incomplete", "het venster is onvolledig"),
+    "mirror_only": ("known from the partners' reports only", "alleen bekend uit de opgaven van handelspartners"),
     "wgi_vintage": ("the WGI edition changes within the comparison", "de WGI-editie verandert binnen de vergelijking"),
     "no_upstream_node": ("the catalogue has nothing upstream", "de catalogus heeft niets stroomopwaarts"),
     "only_world_mix_upstream": (

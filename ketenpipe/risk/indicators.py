@@ -194,7 +194,7 @@ def _direct(world: World, level: str) -> pd.DataFrame:
     }
     governed = out["indicator"].isin(["G2", "G3"])
     out["source_vintage"] = [stamp[key] for key in zip(out["hs_revision"], out["year"], governed, strict=True)]
-    by_mass = _mass_coverage(out)
+    by_mass = mass_coverage(out)
     out["coverage"] = out["coverage"].where(out["coverage"].notna(), by_mass)
     if level == "hs6":
         out["group"], out["tier"] = None, 0
@@ -203,7 +203,7 @@ def _direct(world: World, level: str) -> pd.DataFrame:
     return out.merge(placed, on=["code", "hs_revision"], how="inner")[ROW]
 
 
-def _mass_coverage(rows: pd.DataFrame) -> pd.Series:
+def mass_coverage(rows: pd.DataFrame) -> pd.Series:
     """Coverage of figures by mass: the share of the import value whose rows have tonnes."""
     keys = ["focus", "hs_revision", "year", "code"]
     without = rows[rows["indicator"] == "value_without_mass"].set_index(keys)["value"]

@@ -118,7 +118,8 @@ def _facts(indicators: pa.Table) -> pd.DataFrame:
     for column in ("code", "hs_revision", "group"):
         long[column] = long[column].fillna(_NONE)
     long["tier"] = long["tier"].fillna(-1).astype(int)
-    long = long[long["level"].isin(["hs6", "node", "group"])]
+    # The named methods are defined on BACI's years; a nowcast flags nothing.
+    long = long[long["level"].isin(["hs6", "node", "group"]) & (long["basis"] != "reconciled_comtrade")]
     out = long[KEYS].drop_duplicates().set_index(KEYS).sort_index()
     for name, (indicator, measure, basis, column) in _PICK.items():
         rows = long[long["indicator"] == indicator]
