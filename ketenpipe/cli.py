@@ -1,4 +1,4 @@
-"""The door for people: ``ketenpipe run``, ``review``, ``release`` and ``db``.
+"""The door for people: ``ketenpipe run``, ``sources``, ``review``, ``release`` and ``db``.
 
 Belongs here: options, words on the screen, exit codes. Does not belong here: any figure that is not read from a
 release. Exit codes: 0 done (also "nothing changed"), 1 something failed, 2 wrong use, 3 input refused, 4 the home is
@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -30,10 +31,13 @@ from ketenpipe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import duckdb
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
     from ketenpipe.dag.run import Progress
     from ketenpipe.observatory.reader import ReleaseInfo
     from ketenpipe.review.state import State
+    from ketenpipe.sources.official import OfficialFetch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +52,8 @@ app = typer.Typer(
 )
 review_app = typer.Typer(help="The expert's room: dossiers and decisions.", no_args_is_help=True)
 release_app = typer.Typer(help="The published releases.", no_args_is_help=True)
+sources_app = typer.Typer(help="The official sources: fetched, archived, verified.", no_args_is_help=True)
+app.add_typer(sources_app, name="sources")
 app.add_typer(review_app, name="review")
 app.add_typer(release_app, name="release")
 
@@ -113,7 +119,9 @@ def run(
     sources: Annotated[
         str | None,
         typer.Option(
-            help="'sample' (embedded), or a drop folder with baci/, wgi/, mining/, icio/.", show_default="sample"
+            help="'sample' (embedded), 'official' (fetched into the home's archive), or a drop folder with baci/, "
+            "comtrade/, wgi/, mining/, icio/, concordance/.",
+            show_default="sample",
         ),
     ] = None,
     focus: Annotated[
@@ -124,7 +132,8 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="BLOC",
-            help="EU27 (today's 27 in every year) or EU (members of the year); may be repeated.",
+            help="EU27 (today's 27 in every year), EU (members of the year), or another of blocs.csv (OECD, EFTA, "
+            "BRICS, ...); may be repeated.",
             show_default="EU27",
         ),
     ] = None,
@@ -136,9 +145,17 @@ def run(
         Path | None, typer.Option(help="Folder that overrides data/reference file by file.", show_default=False)
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Tiers of the look-through.", show_default="2")] = None,
+    fetch: Annotated[
+        bool | None,
+        typer.Option(
+            "--fetch/--no-fetch",
+            help="With --sources official: whether to fetch first what changed upstream.",
+            show_default="fetch",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute everything, publish a release if anything changed, and say what was found."""
+    """Compute what is not up to date, publish a release if anything changed, and say what was found."""
     settings = load_settings(
         home=home,
         sources=sources,
@@ -147,6 +164,7 @@ def run(
         years=years,
         catalogue=catalogue,
         depth=depth,
+        fetch=fetch,
     )
     from ketenpipe.dag.run import run_pipeline
     from ketenpipe.observatory import reader
@@ -170,6 +188,7 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     """Live progress on stderr: a line per finished step, the running one with what it is at."""
     console = _err()
     begun: dict[str, float] = {}
+    fresh: list[str] = []
     with Status("Starting", console=console, spinner="dots") as status:
 
         def tell(progress: Progress) -> None:
@@ -178,12 +197,16 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
                 status.update(progress.step)
             elif progress.kind == "say":
                 status.update(f"{progress.step}: {progress.detail}")
+            elif progress.kind == "fresh":
+                fresh.append(progress.step)
             else:
                 seconds = time.monotonic() - begun.get(progress.step, time.monotonic())
                 mark = "done  " if progress.kind == "done" else "failed"
                 console.print(f"{mark} {progress.step} ({seconds:.1f} s)")
 
         yield tell
+    if fresh:
+        console.print(f"fresh  {len(fresh)} steps had nothing to do", style="dim")
 
 
 def _rows(release: ReleaseInfo) -> list[dict[str, Any]]:
@@ -300,6 +323,210 @@ def _summary(rows: list[dict[str, Any]]) -> str:
         f"{count['none']} none found, {count['indicated'] + count['unknown']} cannot be told "
         f"({count['indicated']} with an indication); {sum(not r['provisional'] for r in rows)} signed."
     )
+
+
+# -- sources ---------------------------------------------------------------------------------------------------
+
+Catalogue = Annotated[
+    Path | None, typer.Option(help="Folder that overrides data/reference file by file.", show_default=False)
+]
+
+
+@sources_app.command("fetch")
+@refusals
+def sources_fetch(
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(help="Sources or slots, e.g. baci, wgi/PV, comtrade.", show_default="all that are switched on"),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="Take this file, downloaded by hand, for the one slot that is named.", show_default=False
+        ),
+    ] = None,
+    home: Home = None,
+    catalogue: Catalogue = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch what changed at the official sources into the archive; what is unchanged stays as it is."""
+    settings = load_settings(home=home, catalogue=catalogue)
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.sources.archive import Archive
+    from ketenpipe.sources.fetch import take_by_hand
+    from ketenpipe.sources.official import fetch_official
+    from ketenpipe.tables.lock import home_lock
+
+    workspace = Workspace.of(settings)
+    if file is not None:
+        if not which or len(which) != 1:
+            raise WrongUse("--file takes one slot, e.g. 'ketenpipe sources fetch icio/SML_2016-2022 --file FILE'.")
+        with home_lock(settings.home, "ketenpipe sources fetch"):
+            taken = take_by_hand(Archive(settings.home), workspace.upstreams(), which[0], file)
+        if taken.error is not None:
+            raise taken.error
+        if as_json:
+            _print_json({"slot": taken.slot, "state": taken.state, "sentence": taken.sentence, "bytes": taken.bytes})
+        else:
+            _out().print(f"{taken.slot}: {taken.sentence}")
+        return
+    with home_lock(settings.home, "ketenpipe sources fetch"), _downloads() as progress:
+        fetched = fetch_official(
+            settings.home,
+            workspace.upstreams(),
+            settings.comtrade_key,
+            workspace.codes_to_ask,
+            which=which or None,
+            progress=progress,
+            tell=progress.say,
+        )
+    if as_json:
+        _print_json(_fetched_json(fetched))
+    else:
+        _out().print("Fetched." if fetched.changed else "Nothing changed upstream.", style="bold")
+    fetched.raise_if_failed()
+
+
+def _fetched_json(fetched: OfficialFetch) -> dict[str, Any]:
+    files = [
+        {"slot": f.slot, "state": f.state, "sentence": f.sentence, "bytes": f.bytes, "seconds": round(f.seconds, 3)}
+        for f in fetched.files
+    ]
+    comtrade = fetched.comtrade
+    if comtrade is not None:
+        files += [{"slot": d.slot, "state": d.state, "sentence": d.sentence} for d in comtrade.fetched]
+    return {
+        "changed": fetched.changed,
+        "files": files,
+        "comtrade": None if comtrade is None else {"sentence": comtrade.sentence, "remaining": comtrade.remaining},
+    }
+
+
+class _Bars:
+    """A bar per download, a line when it is done; the shape that the fetching code asks for."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+        self.task: TaskID | None = None
+
+    def start(self, slot: str, total_bytes: int | None) -> None:
+        """A download begins."""
+        self._end()
+        self.task = self.bars.add_task(slot, total=total_bytes)
+
+    def advance(self, count: int) -> None:
+        """More of it is there."""
+        if self.task is not None:
+            self.bars.advance(self.task, count)
+
+    def done(self, slot: str, sentence: str) -> None:
+        """It is finished, well or not."""
+        self._end()
+        self.bars.console.print(f"{slot}: {sentence}", markup=False, highlight=False)
+
+    def say(self, sentence: str) -> None:
+        """Something to know meanwhile, a wait for instance."""
+        self.bars.console.print(f"  {sentence}", style="dim", markup=False, highlight=False)
+
+    def _end(self) -> None:
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+            self.task = None
+
+
+@contextmanager
+def _downloads() -> Iterator[_Bars]:
+    """Live bars on stderr."""
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Amount(ProgressColumn):
+        """Bytes of a file; datasets of UN Comtrade, which gives no sizes."""
+
+        def render(self, task: Task) -> Text:
+            done, total = int(task.completed), None if task.total is None else int(task.total)
+            if task.description == "comtrade":
+                return Text(f"{done} of {total} datasets" if total is not None else f"{done} datasets")
+            return Text(f"{decimal(done)} of {decimal(total)}" if total is not None else decimal(done))
+
+    columns = (TextColumn("{task.description}"), BarColumn(), Amount(), TimeRemainingColumn())
+    with Progress(*columns, console=_err(), transient=True) as bars:
+        yield _Bars(bars)
+
+
+@sources_app.command("status")
+@refusals
+def sources_status(home: Home = None, catalogue: Catalogue = None, as_json: Json = False) -> None:
+    """What is archived, from where, in which vintage, and whether it is stale."""
+    settings = load_settings(home=home, catalogue=catalogue)
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.sources.official import official_status
+
+    rows = official_status(settings.home, Workspace.of(settings).upstreams(), datetime.now(UTC))
+    if as_json:
+        _print_json(
+            [
+                {
+                    "slot": r.slot, "source": r.source, "enabled": r.enabled, "stale": r.stale, "why": r.why,
+                    "checked_at": r.checked_at, "licence": r.licence,
+                    "vintage": r.held.vintage if r.held else None, "sha256": r.held.sha256 if r.held else None,
+                    "bytes": r.held.bytes if r.held else None, "url": r.held.sidecar.url if r.held else None,
+                    "retrieved_at": r.held.retrieved_at if r.held else None,
+                    "path": str(r.held.path) if r.held else None,
+                }
+                for r in rows
+            ]
+        )  # fmt: skip
+        return
+    table = Table(title=f"Official sources under {settings.home / 'raw'}", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("Slot", "Vintage", "Looked at", "Size", "State", "Licence"):
+        table.add_column(column, overflow="fold")
+    for r in rows:
+        state = ("stale: " if r.stale else "") + r.why if r.enabled else f"off: {r.why}"
+        table.add_row(
+            r.slot,
+            r.held.vintage if r.held else "-",
+            str(r.checked_at or "-")[:10],
+            f"{r.held.bytes / 1e6:,.1f} MB" if r.held else "-",
+            state,
+            r.licence,
+            style=None if r.enabled else "dim",
+        )
+    _out().print(table)
+    if settings.comtrade_key is None:
+        _out().print("There is no key of UN Comtrade: set KETENPIPE_COMTRADE_KEY to fetch recent months.", style="dim")
+
+
+@sources_app.command("verify")
+@refusals
+def sources_verify(
+    source: Annotated[str | None, typer.Argument(help="One source only.", show_default="all")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Hash every archived file against its sidecar; exit 1 if anything differs."""
+    settings = load_settings(home=home)
+    from ketenpipe.sources.archive import Archive
+
+    archive = Archive(settings.home)
+    files = archive.files(source)
+    with Status("Hashing", console=_err(), spinner="dots") as shown:
+        problems = archive.verify(source, lambda file: shown.update(f"Hashing {file.name}"))
+    if as_json:
+        found = [{"path": p.path, "sentence": p.sentence} for p in problems]
+        _print_json({"files": len(files), "whole": not problems, "problems": found})
+    else:
+        for problem in problems:
+            sys.stderr.write(f"{problem.path}: {problem.sentence}\n")
+        if not problems:
+            _out().print(
+                f"{len(files)} archived files are whole: each has the bytes that were fetched."
+                if files
+                else "The archive is empty; run 'ketenpipe sources fetch' first."
+            )
+    if problems:
+        raise typer.Exit(1)
 
 
 # -- review ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from ketenpipe.dag.graph import assemble
+from ketenpipe.dag.location import assemble
 from ketenpipe.settings import load_settings
 
 

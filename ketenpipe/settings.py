@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -20,7 +20,8 @@ from pydantic_settings import (
 
 from ketenpipe.errors import WrongUse
 
-BLOCS = ("EU27", "EU")
+#: Settings that are never shown, logged or handed to Dagster.
+SECRETS = ("comtrade_key",)
 
 
 class Settings(BaseSettings):
@@ -29,10 +30,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KETENPIPE_", extra="forbid", frozen=True)
 
     home: Path = Field(Path("data"), description="everything written goes under it")
-    sources: str = Field("sample", description="'sample' or a drop folder of files in native layouts")
+    sources: str = Field(
+        "sample", description="'sample', 'official' (fetched into raw/) or a drop folder of files in native layouts"
+    )
     focus: Annotated[tuple[str, ...], NoDecode] = Field(("NLD",), description="countries (ISO3)")
     bloc: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("EU27",), description="blocs: EU27 (today's 27), EU (members of the year)"
+        ("EU27",), description="blocs of blocs.csv: EU27 (today's 27), EU (members of the year), OECD, ..."
     )
     years: str | None = Field(None, description="2018-2024, 2022 or empty for every year of the sources")
     catalogue: Path | None = Field(None, description="folder that overrides data/reference file by file")
@@ -42,6 +45,8 @@ class Settings(BaseSettings):
     )
     minimum_import_kusd: float = Field(1000.0, ge=0, description="flags on smaller imports do not count (thousand USD)")
     seed: int = Field(20260101, description="seed of everything random")
+    fetch: bool = Field(True, description="whether a run on the official sources first fetches what changed")
+    comtrade_key: SecretStr | None = Field(None, description="key of the UN Comtrade API; a secret, shown nowhere")
 
     @field_validator("focus", "bloc", mode="before")
     @classmethod
@@ -61,9 +66,10 @@ class Settings(BaseSettings):
     @field_validator("bloc")
     @classmethod
     def _blocs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Which blocs there are is reference data: the catalogue refuses an unknown one by name.
         for code in value:
-            if code not in BLOCS:
-                raise ValueError(f"'{code}' is not a bloc; there are {', '.join(BLOCS)}")
+            if not re.fullmatch(r"[A-Z][A-Z0-9_]*", code):
+                raise ValueError(f"'{code}' is not the name of a bloc (capitals and digits, e.g. EU27)")
         return tuple(dict.fromkeys(value))
 
     @field_validator("years")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from ketenpipe.settings import Settings
 from ketenpipe.sources.places import embedded
 
 COMMANDS = {
-    (): {"run", "review", "release", "db"},
+    (): {"run", "sources", "review", "release", "db"},
+    ("sources",): {"fetch", "status", "verify"},
     ("review",): {"list", "show", "approve", "reject", "revise"},
     ("release",): {"list", "verify", "diff"},
 }
@@ -102,6 +104,35 @@ def test_the_home_is_locked_by_another_run(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_without_a_release(tmp_path: Path, command: tuple[str, ...]) -> None:
     refused(call(*command, "--home", tmp_path), 1, "there is no release yet; run 'ketenpipe run' first")
+
+
+def test_sources_before_anything_was_fetched(tmp_path: Path) -> None:
+    shown = json.loads(call("sources", "status", "--home", tmp_path, "--json").stdout)
+    assert {"baci/HS17", "wgi/PV", "comtrade"} <= {row["slot"] for row in shown}
+    assert all(row["stale"] and row["vintage"] is None for row in shown if row["enabled"])
+    assert "KETENPIPE_COMTRADE_KEY" in call("sources", "status", "--home", tmp_path).stdout
+    assert "archive is empty" in call("sources", "verify", "--home", tmp_path).stdout
+    refused(call("sources", "fetch", "atlantis", "--home", tmp_path), 2, "no source or slot 'atlantis'")
+    refused(call("sources", "fetch", "--file", tmp_path / "x.zip", "--home", tmp_path), 2, "--file takes one slot")
+    refused(
+        call("sources", "fetch", "icio/SML_2016-2022", "--file", tmp_path / "x.zip", "--home", tmp_path),
+        3,
+        "no such file",
+    )
+    refused(call("run", "--sources", "official", "--no-fetch", "--home", tmp_path), 3, "ketenpipe sources fetch")
+
+
+def test_a_file_that_was_downloaded_by_hand_is_archived(tmp_path: Path) -> None:
+    path = tmp_path / "2016-2022_SML.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("2022_SML.csv", "V1,OUT\n")
+    home = tmp_path / "home"
+    taken = call("sources", "fetch", "icio/SML_2016-2022", "--file", path, "--home", home, "--json")
+    assert taken.exit_code == 0, taken.stderr
+    assert json.loads(taken.stdout)["state"] == "new"
+    assert path.exists()
+    whole = json.loads(call("sources", "verify", "--home", home, "--json").stdout)
+    assert (whole["files"], whole["whole"]) == (1, True)
 
 
 def test_without_a_release_the_list_is_empty(tmp_path: Path) -> None:

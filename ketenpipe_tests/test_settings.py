@@ -41,7 +41,7 @@ def test_the_environment_is_read_when_asked_for(monkeypatch: pytest.MonkeyPatch,
     [
         ({"focus": "Netherlands"}, "focus"),
         ({"focus": "N1"}, "focus"),
-        ({"bloc": "EU28"}, "bloc"),
+        ({"bloc": "EU-28"}, "bloc"),
         ({"years": "2024-2018"}, "years"),
         ({"years": "last"}, "years"),
         ({"depth": -1}, "depth"),

@@ -5,7 +5,9 @@ publishing asset does not rely on that and reads the ledger itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,27 +15,46 @@ import pyarrow as pa
 
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.specs import key
+from ketenpipe.dag.versions import forget_checked, note_checked
+from ketenpipe.errors import ContractBroken
+from ketenpipe.sources.official import official_status
 from ketenpipe.tables import checks
 from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import (
+    ARCHIVE,
     BACI_FLOWS,
     CHAIN_EDGES,
     CHAIN_NODES,
+    CHANGES,
+    COMTRADE_ANNUAL,
+    COMTRADE_MONTHLY,
     COUNTRY_RISK,
     CRMA_MONITOR,
     DOSSIERS,
     EXPOSURE,
     FLAGS,
     GOVERNANCE,
+    HS_WEIGHTS,
+    ICIO_ACCOUNTS,
+    ICIO_AUDIT,
     INDICATORS,
     INDUSTRY_EXPOSURE,
     INDUSTRY_TIERS,
     INPUT_FILES,
     LABELS,
+    MARGINS_ANNUAL,
+    MARGINS_MONTHLY,
     MINING_PRODUCTION,
+    NOWCAST,
+    NOWCAST_CHECK,
     ORIGIN_MIX,
     PRODUCTION,
+    RECONCILED_ANNUAL,
+    RECONCILED_MONTHLY,
     REGISTER,
+    RELIABILITY_ANNUAL,
+    RELIABILITY_MONTHLY,
+    REPORTING_COVERAGE,
     REVIEW_DECISIONS,
     SOURCES,
     SUPPLY_MIX,
@@ -49,11 +70,15 @@ class Audit:
         table: the table it is about.
         check: function of the table (and of ``beside``).
         beside: further tables it reads.
+        blocking: whether a failure stops everything downstream in the same run; else it warns.
+        shape: for a table by partition, the columns whose distinct values the audit needs.
     """
 
     table: Table
     check: Callable[..., checks.CheckResult]
     beside: tuple[Table, ...] = field(default=())
+    blocking: bool = True
+    shape: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,17 +87,18 @@ class Audit:
 
     @property
     def spec(self) -> dg.AssetCheckSpec:
-        """The blocking check that Dagster shows."""
+        """The check that Dagster shows."""
         described = (self.check.__doc__ or "").strip().splitlines()[0]
-        return dg.AssetCheckSpec(self.name, asset=key(self.table), description=described, blocking=True)
+        return dg.AssetCheckSpec(self.name, asset=key(self.table), description=described, blocking=self.blocking)
 
 
 #: Tables written by one step, and what must hold of each beside schema and key.
 AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
-    "statistics": (
-        (GOVERNANCE, MINING_PRODUCTION, INPUT_FILES),
-        (Audit(GOVERNANCE, checks.one_vintage_per_year), Audit(MINING_PRODUCTION, checks.no_total_rows)),
-    ),
+    "archive": ((ARCHIVE,), ()),
+    "governance": ((GOVERNANCE,), (Audit(GOVERNANCE, checks.one_vintage_per_year),)),
+    "mining": ((MINING_PRODUCTION,), (Audit(MINING_PRODUCTION, checks.no_total_rows),)),
+    "concordances": ((HS_WEIGHTS,), (Audit(HS_WEIGHTS, checks.weights_sum_to_one),)),
+    "input_files": ((INPUT_FILES,), ()),
     "origin_tracing": (
         (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX),
         (
@@ -88,9 +114,16 @@ AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
     ),
     "industry_layer": ((INDUSTRY_EXPOSURE, INDUSTRY_TIERS), ()),
     "governance_risk": ((COUNTRY_RISK,), ()),
+    "coverage": (
+        (REPORTING_COVERAGE,),
+        (Audit(REPORTING_COVERAGE, checks.everybody_has_reported, blocking=False),),
+    ),
+    "nowcast": ((NOWCAST,), ()),
+    "nowcast_check": ((NOWCAST_CHECK,), ()),
     "supply_risk": ((INDICATORS, FLAGS), (Audit(INDICATORS, checks.hhi_within_bounds, (SUPPLY_MIX,)),)),
     "crma": ((CRMA_MONITOR,), ()),
     "dossiers": ((DOSSIERS, REVIEW_DECISIONS), ()),
+    "reporting": ((CHANGES,), ()),
     "register": (
         (REGISTER, LABELS, SOURCES),
         (Audit(REGISTER, checks.unsigned_is_provisional),),
@@ -122,7 +155,7 @@ def shown(audit: Audit, result: checks.CheckResult) -> dg.AssetCheckResult:
         check_name=audit.name,
         description=result.sentence,
         metadata=metadata,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.ERROR if audit.blocking else dg.AssetCheckSeverity.WARN,
     )
 
 
@@ -132,6 +165,7 @@ def _of_step(step: str, tables: Sequence[Table], more: Sequence[Audit]) -> dg.As
     @dg.multi_asset_check(name=f"check_{step}", specs=[a.spec for a in audits])
     def checked(workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
         held: dict[str, pa.Table] = {}
+        passed = True
 
         def read(table: Table) -> pa.Table:
             if table.name not in held:
@@ -139,40 +173,100 @@ def _of_step(step: str, tables: Sequence[Table], more: Sequence[Audit]) -> dg.As
             return held[table.name]
 
         for audit in audits:
-            yield shown(audit, audit.check(read(audit.table), *(read(t) for t in audit.beside)))
+            result = audit.check(read(audit.table), *(read(t) for t in audit.beside))
+            passed = passed and (result.passed or not audit.blocking)
+            yield shown(audit, result)
+        (note_checked if passed else forget_checked)(workspace, [(key(table), None) for table in tables])
 
     return checked
 
 
-def _of_flows() -> dg.AssetChecksDefinition:
-    schema, release = schema_and_keys(BACI_FLOWS), Audit(BACI_FLOWS, checks.one_release_per_series)
+#: Tables by partition: what must hold of each partition, and of what the partitions have in common.
+PARTITIONED: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
+    "flows": (
+        (BACI_FLOWS,),
+        (Audit(BACI_FLOWS, checks.one_release_per_series, shape=("hs_revision", "release", "year")),),
+    ),
+    "input_output": (
+        (ICIO_ACCOUNTS, ICIO_AUDIT),
+        (
+            Audit(ICIO_AUDIT, checks.accounts_add_up),
+            Audit(ICIO_AUDIT, checks.accounts_are_unremarkable, blocking=False),
+        ),
+    ),
+    "comtrade_months": ((COMTRADE_MONTHLY,), ()),
+    "comtrade_years": ((COMTRADE_ANNUAL,), ()),
+    "reconciled_months": ((RECONCILED_MONTHLY, MARGINS_MONTHLY, RELIABILITY_MONTHLY), ()),
+    "reconciled_years": ((RECONCILED_ANNUAL, MARGINS_ANNUAL, RELIABILITY_ANNUAL), ()),
+}
 
-    @dg.multi_asset_check(name="check_flows", specs=[schema.spec, release.spec])
+
+def _of_partitions(step: str, tables: Sequence[Table], more: Sequence[Audit]) -> dg.AssetChecksDefinition:
+    """Checks of tables by partition: one partition in memory at a time; an audit sees the rows of every partition,
+    cut down to the distinct values of the columns it needs."""
+    specs = [*(schema_and_keys(t).spec for t in tables), *(a.spec for a in more)]
+
+    @dg.multi_asset_check(name=f"check_{step}", specs=specs)
     def checked(workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
-        """The years of this run that are there, one in memory at a time."""
-        store, stamps, rows = workspace.store, [], 0
-        result = checks.schema_and_keys(BACI_FLOWS, BACI_FLOWS.empty())
-        there = set(store.partitions(BACI_FLOWS))
-        for year in workspace.baci_years():
-            if str(year) not in there:
-                continue
-            data = store.read(BACI_FLOWS, [str(year)])
-            result = checks.schema_and_keys(BACI_FLOWS, data)
-            rows += data.num_rows
-            stamps.append(
-                data.select(["hs_revision", "release", "year"])
-                .group_by(["hs_revision", "release", "year"])
-                .aggregate([])
-            )
-            if not result.passed:
-                break
-        yield shown(schema, result)
-        joined = pa.concat_tables(stamps) if stamps else BACI_FLOWS.empty()
-        yield shown(release, checks.one_release_per_series(joined))
+        store, passed = workspace.store, True
+        seen: dict[str, list[pa.Table]] = {a.name: [] for a in more}
+        there: list[tuple[dg.AssetKey, str | None]] = []
+        for table in tables:
+            schema, rows = schema_and_keys(table), 0
+            result = schema.check(table.empty())
+            wanted = {str(p) for p in workspace.partitions(table.name)} & set(store.partitions(table))
+            for partition in sorted(wanted):
+                try:
+                    rows += store.check(table, partition)
+                except ContractBroken as broken:
+                    result = checks.CheckResult(schema.name, False, str(broken), rows, {"partition": partition})
+                there.append((key(table), partition))
+                if not result.passed:
+                    break
+                for audit in (a for a in more if a.table is table):
+                    if audit.shape:
+                        shape = [
+                            dict(zip(audit.shape, row, strict=True))
+                            for row in store.distinct(table, audit.shape, partition)
+                        ]
+                        fields = pa.schema([table.schema().field(c) for c in audit.shape])
+                        seen[audit.name].append(pa.Table.from_pylist(shape, schema=fields))
+                    else:
+                        seen[audit.name].append(store.read(table, [partition]))
+            passed = passed and result.passed
+            yield shown(schema, replace(result, rows=rows))
+        for audit in more:
+            joined = pa.concat_tables(seen[audit.name]) if seen[audit.name] else audit.table.empty()
+            result = audit.check(joined)
+            passed = passed and (result.passed or not audit.blocking)
+            yield shown(audit, result)
+        (note_checked if passed else forget_checked)(workspace, there)
 
     return checked
+
+
+@dg.asset_check(
+    asset=key(ARCHIVE),
+    name="sources_are_fresh",
+    description="Every official source was looked at within the days that upstreams.toml allows it.",
+    blocking=False,
+)
+def sources_are_fresh(workspace: Workspace) -> dg.AssetCheckResult:
+    """What is stale is told by when upstream was last looked at, so that reading an old month anew freshens nothing."""
+    if not workspace.official:
+        return dg.AssetCheckResult(passed=True, description="a folder is not watched: its files are as they were put")
+    rows = official_status(Path(workspace.home), workspace.upstreams(), datetime.now(UTC))
+    stale = [row for row in rows if row.stale and row.enabled]
+    sentence = "; ".join(f"{row.slot}: {row.why}" for row in stale) or f"{len(rows)} sources, none of them stale"
+    return dg.AssetCheckResult(
+        passed=not stale, description=sentence, severity=dg.AssetCheckSeverity.WARN, metadata={"sources": len(rows)}
+    )
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
-    """Every blocking check of the graph."""
-    return [_of_flows(), *(_of_step(step, tables, more) for step, (tables, more) in AUDITS.items())]
+    """Every check of the graph."""
+    return [
+        *(_of_partitions(step, tables, more) for step, (tables, more) in PARTITIONED.items()),
+        *(_of_step(step, tables, more) for step, (tables, more) in AUDITS.items()),
+        sources_are_fresh,
+    ]

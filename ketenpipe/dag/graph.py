@@ -1,4 +1,7 @@
-"""The whole graph: assets, checks, job, schedule and resources, for the command and for the Dagster UI alike."""
+"""The graph of assets with their checks and resources, for the command and for the Dagster UI alike.
+
+Belongs here: what is made of what. Jobs, schedule and sensor stand around it in :mod:`ketenpipe.dag.location`.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,14 @@ import dagster as dg
 from ketenpipe.dag.assets import chain, observatory, review, risk, sources
 from ketenpipe.dag.checks import build_checks
 from ketenpipe.dag.io import ParquetIOManager
-from ketenpipe.dag.jobs import monthly_refresh, monthly_refresh_schedule
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.settings import Settings
 
 ASSETS = dg.load_assets_from_modules([sources, chain, risk, review, observatory])
 
 
-def assemble(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The definitions for these settings.
+def graph_of(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The assets and checks for these settings.
 
     Args:
         settings: what the workspace resource carries.
@@ -28,8 +30,6 @@ def assemble(settings: Settings, overrides: Mapping[str, Any] | None = None) -> 
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=build_checks(),
-        jobs=[monthly_refresh],
-        schedules=[monthly_refresh_schedule],
         resources={"workspace": workspace, "io_manager": ParquetIOManager(workspace=workspace), **(overrides or {})},
         executor=dg.in_process_executor,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import networkx as nx
 
-from ketenpipe.dag.graph import assemble
+from ketenpipe.dag.location import assemble
 from ketenpipe.observatory.pictures import lineage
 from ketenpipe.settings import load_settings
 from ketenpipe.tables.store import write_bytes_atomic

@@ -1,14 +1,15 @@
-"""Running the whole graph in this process, recorded in the Dagster instance under the home.
+"""Running the graph in this process, recorded in the Dagster instance under the home.
 
-Belongs here: the instance, one run per partition scheme, events as words, errors as the sentences they were raised
-with. Does not belong here: printing.
+Belongs here: the instance, which steps are stale and in which order they run (one run per partition scheme), events as
+words, errors as the sentences they were raised with. Does not belong here: printing.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,13 +17,13 @@ from typing import Literal
 import dagster as dg
 from dagster import DagsterEventType
 
-from ketenpipe.dag.graph import assemble
-from ketenpipe.dag.partitions import range_tags, spans
-from ketenpipe.dag.resources import Workspace
-from ketenpipe.dag.specs import key
+from ketenpipe.dag.graph import graph_of
+from ketenpipe.dag.partitions import SCHEMES, Scheme, range_tags
+from ketenpipe.dag.resources import BY, Workspace
+from ketenpipe.dag.versions import Versions, note_checked, read_checked, table_of
 from ketenpipe.errors import ContractBroken, KetenpipeError
+from ketenpipe.observatory import reader
 from ketenpipe.settings import Settings
-from ketenpipe.tables.registry import BACI_FLOWS
 from ketenpipe.tables.store import write_bytes_atomic
 
 #: Instance settings, written beside the runs so that ``DAGSTER_HOME=<home>/dagster`` shows the same runs in the UI.
@@ -37,15 +38,26 @@ compute_logs:
   class: NoOpComputeLogManager
 """
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
 #: What each step does, in words.
 STEPS = {
+    "archive": "Looking at the sources",
     "flows": "Reading trade flows",
-    "statistics": "Reading governance and mining statistics",
+    "governance": "Reading governance scores",
+    "mining": "Reading mining statistics",
+    "input_output": "Reading and auditing input-output tables",
+    "concordances": "Weighing the concordances of product codes",
+    "comtrade_months": "Reading monthly UN Comtrade reports",
+    "comtrade_years": "Reading annual UN Comtrade reports",
+    "reconciled_months": "Reconciling monthly reports of both partners",
+    "reconciled_years": "Reconciling annual reports of both partners",
+    "coverage": "Seeing who has reported",
+    "input_files": "Recording every input file",
     "origin_tracing": "Tracing every product to where it was made",
     "look_through": "Looking through the chains",
     "industry_layer": "Looking through the input-output table",
     "governance_risk": "Scoring governance",
+    "nowcast": "Extending the series by recent months",
+    "nowcast_check": "Holding the nowcast against BACI",
     "supply_risk": "Computing indicators and flags",
     "crma": "Holding materials against the CRMA benchmark",
     "dossiers": "Gathering the evidence of each group",
@@ -62,14 +74,17 @@ class Progress:
     """One thing that happened.
 
     Attributes:
-        kind: a step starts, says something, is done, or failed.
+        kind: a step starts, says something, is done, is fresh (nothing to do), or failed.
         step: the step in words.
         detail: what it says (a year, a part), empty otherwise.
     """
 
-    kind: Literal["start", "say", "done", "failed"]
+    kind: Literal["start", "say", "done", "fresh", "failed"]
     step: str
     detail: str = ""
+
+
+Tell = Callable[[Progress], None]
 
 
 def instance_folder(home: Path) -> Path:
@@ -87,48 +102,181 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(folder))
 
 
-def run_pipeline(settings: Settings, tell: Callable[[Progress], None] | None = None) -> None:
-    """Materialise everything: one run over the years of BACI, then one over the rest.
+@dataclass(frozen=True)
+class Step:
+    """One operation of the graph: the assets that it makes, and its partition scheme (None: without partitions)."""
+
+    name: str
+    assets: tuple[dg.AssetKey, ...]
+    scheme: Scheme | None
+
+
+def steps_of(definitions: dg.Definitions) -> list[Step]:
+    """The operations of the graph, upstream first."""
+    graph = definitions.resolve_asset_graph()
+    by_op: dict[str, list[dg.AssetKey]] = {}
+    schemes: dict[str, Scheme | None] = {}
+    for level in graph.toposorted_asset_keys_by_level:
+        for key in sorted(level, key=lambda k: k.to_user_string()):
+            if key not in graph.materializable_asset_keys:
+                continue
+            name = graph.get(key).assets_def.op.name
+            by_op.setdefault(name, []).append(key)
+            definition = graph.get(key).partitions_def
+            schemes[name] = next((s for s in SCHEMES if s.definition == definition), None) if definition else None
+    return [Step(name, tuple(keys), schemes[name]) for name, keys in by_op.items()]
+
+
+def run_pipeline(settings: Settings, tell: Tell | None = None, *, instance: dg.DagsterInstance | None = None) -> None:
+    """Make anew what is stale: one run per partition scheme, upstream first. What is fresh stays as it is.
+
+    On the official sources the run first fetches what changed (unless the setting ``fetch`` is off).
 
     Args:
         settings: of the run.
         tell: called for every step.
+        instance: records the runs; by default the one under the home.
 
     Raises:
         KetenpipeError: whatever a step refused or failed on, as it was raised; a blocking check that failed, as
             :class:`ContractBroken` with the check's sentence.
     """
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    say = tell or (lambda _: None)
     workspace = Workspace.of(settings)
     workspace.check_focus()
-    workspace.reference()  # an unreadable catalogue is refused before anything is computed
-    years = [range_tags(first, last) for first, last in spans(workspace.baci_years())]
-    definitions = assemble(settings)
+    workspace.reference().check_blocs(settings.bloc)  # what cannot be read is refused before anything is computed
+    definitions = graph_of(settings)
     job = definitions.resolve_implicit_global_asset_job_def()
-    flows = key(BACI_FLOWS)
-    rest = [k for k in definitions.resolve_asset_graph().materializable_asset_keys if k != flows]
-    with open_instance(settings.home) as instance:
-        for tags in years:
-            _run(job, instance, [flows], tags, tell)
-        _run(job, instance, rest, {}, tell)
+    graph = definitions.resolve_asset_graph()
+    steps = steps_of(definitions)
+    with nullcontext(instance) if instance is not None else open_instance(settings.home) as held:
+        assert held is not None
+        if workspace.official and settings.fetch:
+            (first,) = (s for s in steps if s.name == "archive")
+            _run(job, held, first.assets, {}, say)
+        workspace.reference().check_blocs(settings.bloc, workspace.baci_years())
+        versions = Versions(workspace)
+        stale = {step.name: parts for step in steps if (parts := _stale(step, workspace, versions))}
+        for step in steps:
+            if step.name not in stale and workspace.partitions(step.assets[0].path[-1]):
+                say(Progress("fresh", STEPS[step.name.rsplit("__", 1)[-1]]))
+        for names, scheme in _batches(steps, stale, graph):
+            chosen = [s for s in steps if s.name in names]
+            assets = [key for s in chosen for key in s.assets]
+            if scheme is None:
+                _run(job, held, assets, {}, say)
+            else:
+                asked = {p for name in names for p in stale[name] if p is not None}
+                for span in scheme.spans(asked):
+                    _run(job, held, assets, range_tags(span), say)
+            _note_made(workspace, versions, chosen)
+
+
+#: Assets that are no tables: what shows that they are there.
+_THERE: Mapping[str, Callable[[Workspace], bool]] = {
+    "pictures": lambda w: any((Path(w.home) / "tables" / "observatory" / "pictures").glob("*.png")),
+    "release": lambda w: reader.read_pointer(Path(w.home)) is not None,
+    "catalogue": lambda w: (Path(w.home) / "ketenpipe.duckdb").exists(),
+}
+
+
+def _stale(step: Step, workspace: Workspace, versions: Versions) -> list[str | None]:
+    """The partitions of a step that are not what they would be if made anew (None stands for an unpartitioned one)."""
+    return [p for p in workspace.partitions(step.assets[0].path[-1]) if not _fresh(step, p, workspace, versions)]
+
+
+def _fresh(step: Step, partition: str | None, workspace: Workspace, versions: Versions) -> bool:
+    for key in step.assets:
+        if table_of(key) is not None:
+            if not versions.fresh(key, partition):
+                return False
+        elif not _THERE[key.path[-1]](workspace) or read_checked(workspace).get(
+            key.to_user_string()
+        ) != versions.wanted(key):
+            return False
+    return True
+
+
+def _note_made(workspace: Workspace, versions: Versions, steps: Iterable[Step]) -> None:
+    """Record the assets that are no tables; a table's own check has recorded it."""
+    made = {key.to_user_string(): versions.wanted(key) for s in steps for key in s.assets if table_of(key) is None}
+    if made:
+        note_checked(workspace, (), made)
+
+
+def _batches(
+    steps: list[Step], stale: Mapping[str, list[str | None]], graph: dg.AssetGraph
+) -> list[tuple[set[str], Scheme | None]]:
+    """The stale steps as runs of one scheme each, such that whatever a step needs was run before or runs with it.
+
+    Between two partitioned runs only those unpartitioned steps run that a later partitioned one waits for; the rest
+    is one run at the end.
+    """
+    maker = {key: step.name for step in steps for key in step.assets}
+    needs = {
+        step.name: {
+            maker[parent]
+            for key in step.assets
+            for parent in graph.get(key).parent_keys
+            if maker.get(parent) in stale and maker[parent] != step.name
+        }
+        for step in steps
+        if step.name in stale
+    }
+    scheme_of = {step.name: step.scheme for step in steps}
+    order = [step.name for step in steps if step.name in stale]
+    left, out = set(order), []
+    while left:
+        ready: dict[Scheme | None, set[str]] = {}
+        for scheme in {scheme_of[name]: None for name in order if name in left}:
+            together: set[str] = set()
+            for name in order:
+                if name in left and scheme_of[name] == scheme and (needs[name] & left) <= together:
+                    together.add(name)
+            if together:
+                ready[scheme] = together
+        partitioned = [scheme for scheme in ready if scheme is not None]
+        if partitioned:
+            chosen: Scheme | None = partitioned[0]
+            names = ready[partitioned[0]]
+        else:
+            chosen, names = None, ready[None]
+            waiting = {name for name in left if scheme_of[name] is not None}
+            if waiting:
+                names = names & _ancestors(waiting, needs)
+        out.append((names, chosen))
+        left -= names
+    return out
+
+
+def _ancestors(names: set[str], needs: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        for parent in needs[waiting.pop()]:
+            if parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return found
 
 
 def _run(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
-    selection: list[dg.AssetKey],
-    tags: dict[str, str],
-    tell: Callable[[Progress], None] | None,
+    selection: Iterable[dg.AssetKey],
+    tags: Mapping[str, str],
+    tell: Tell,
 ) -> None:
     run_id = str(uuid.uuid4())
-    listener = _Listener(tell or (lambda _: None))
+    listener = _Listener(tell)
     instance.add_event_listener(run_id, listener)
     try:
         job.execute_in_process(
             instance=instance,
             run_id=run_id,
-            asset_selection=selection,
-            tags={"ketenpipe/by": "ketenpipe run", **tags},
+            asset_selection=list(selection),
+            tags={BY: "ketenpipe run", **tags},
             run_config=QUIET,
         )
     except Exception as error:
@@ -150,9 +298,9 @@ def unwrapped(error: BaseException) -> KetenpipeError | None:
 
 
 class _Listener:
-    """Turns Dagster's events into words and keeps the sentence of a check that failed."""
+    """Turns Dagster's events into words and keeps the sentence of a blocking check that failed."""
 
-    def __init__(self, tell: Callable[[Progress], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self.tell = tell
         self.broken: str | None = None
 
@@ -166,7 +314,7 @@ class _Listener:
             return
         if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             found = event.asset_check_evaluation_data
-            if not found.passed and self.broken is None:
+            if not found.passed and found.blocking and self.broken is None:
                 self.broken = f"check {found.check_name} of {found.asset_key.to_user_string()}: {found.description}"
         elif words and event.event_type == DagsterEventType.STEP_START:
             self.tell(Progress("start", words))

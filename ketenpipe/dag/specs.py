@@ -40,6 +40,7 @@ def spec(
     method: str,
     *,
     kinds: Iterable[str] = ("python",),
+    freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
     """The asset of one table.
 
@@ -47,6 +48,7 @@ def spec(
         table: its contract.
         method: how it is made, with the formula.
         kinds: besides ``parquet``.
+        freshness_policy: how old the latest materialisation may be.
     """
     return dg.AssetSpec(
         key(table),
@@ -60,12 +62,20 @@ def spec(
             "dagster/table_name": f"{table.folder}.{table.name}",
             "key": ", ".join(table.key) or "none",
         },
+        freshness_policy=freshness_policy,
     )
 
 
-def out(table: Table, method: str, *, kinds: Iterable[str] = ("python",)) -> dg.AssetOut:
+def out(
+    table: Table,
+    method: str,
+    *,
+    kinds: Iterable[str] = ("python",),
+    freshness_policy: dg.FreshnessPolicy | None = None,
+) -> dg.AssetOut:
     """The same as one output of a multi-asset."""
-    return dg.AssetOut.from_spec(spec(table, method, kinds=kinds), dagster_type=dg.Any)
+    described = spec(table, method, kinds=kinds, freshness_policy=freshness_policy)
+    return dg.AssetOut.from_spec(described, dagster_type=dg.Any)
 
 
 def asset_in(table: Table) -> dg.AssetIn:

@@ -245,3 +245,62 @@ def unsigned_is_provisional(register: pa.Table) -> CheckResult:
     word = "is provisional" if bad["provisional"] else "is not provisional"
     sentence = f"{bad['group']} for {bad['focus']} is '{bad['review_status']}' but {word}"
     return _fails(name, sentence, register.num_rows, bad)
+
+
+def weights_sum_to_one(hs_weights: pa.Table) -> CheckResult:
+    """The weights of every code of a concordance sum to 1, so that a conversion keeps the value."""
+    keys = ("from_revision", "from_code", "to_revision")
+    return _sums_to_one("weights_sum_to_one", hs_weights, keys, "weight", "concordance weights")
+
+
+def accounts_add_up(icio_audit: pa.Table) -> CheckResult:
+    """No input-output table fails a check that would make every figure wrong."""
+    return _findings("accounts_add_up", icio_audit, "blocking")
+
+
+def accounts_are_unremarkable(icio_audit: pa.Table) -> CheckResult:
+    """No input-output table has anything that an expert should know of."""
+    return _findings("accounts_are_unremarkable", icio_audit, "warning")
+
+
+def _findings(name: str, icio_audit: pa.Table, severity: str) -> CheckResult:
+    held = icio_audit.filter(pc.equal(icio_audit.column("severity"), severity))
+    bad = _first(held, pc.invert(held.column("passed")))
+    if bad is None:
+        return _holds(name, f"{held.num_rows} {severity} checks of input-output tables hold", held.num_rows)
+    more = held.num_rows - pc.sum(pc.cast(held.column("passed"), "int64")).as_py() - 1
+    rest = f" (and {more} more)" if more else ""
+    return _fails(name, f"the input-output table of {bad['year']}: {bad['sentence']}{rest}", held.num_rows, bad)
+
+
+#: Share of the expected trade that must be reported before a period counts as covered.
+COVERED = 0.9
+#: Months that most reporters take; a younger month is not held against them.
+SETTLED_MONTHS = 3
+
+
+def everybody_has_reported(reporting_coverage: pa.Table) -> CheckResult:
+    """Those who carry nine tenths of the expected trade have reported; who never reports is not waited for.
+
+    Held for every year, and for every month but the newest three of the table.
+    """
+    name = "everybody_has_reported"
+    rows = reporting_coverage.select(["frequency", "period", "status", "weight", "reporter"]).to_pylist()
+    months = sorted({r["period"] for r in rows if r["frequency"] == "M"})
+    young = set(months[-SETTLED_MONTHS:])
+    share: dict[str, float] = {}
+    awaited: dict[str, list[tuple[float, str]]] = {}
+    for row in rows:
+        if row["weight"] is None or row["period"] in young:
+            continue
+        share.setdefault(row["period"], 0.0)
+        if row["status"] == "reported":
+            share[row["period"]] += row["weight"]
+        else:
+            awaited.setdefault(row["period"], []).append((-row["weight"], row["reporter"]))
+    for period in sorted(share, reverse=True):
+        if share[period] < COVERED - 1e-9:
+            waiting = ", ".join(country for _, country in sorted(awaited[period])[:5])
+            sentence = f"{period}: only {share[period]:.0%} of the expected trade is reported; awaited: {waiting}"
+            return _fails(name, sentence, len(rows), {"period": period, "share": share[period], "awaited": waiting})
+    return _holds(name, f"{len(share)} settled periods, at least {COVERED:.0%} of the expected trade each", len(rows))

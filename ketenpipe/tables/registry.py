@@ -5,6 +5,8 @@ Belongs here: every table that is written to disk. Does not belong here: how any
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from ketenpipe.tables.contract import Column, Table
@@ -44,7 +46,9 @@ REVIEW_STATES = ("awaiting_sign_off", "signed", "rejected", "reopened")
 DECISIONS = ("approve", "reject", "revise")
 CHANGE_KINDS = ("new_data", "revised_data", "method", "catalogue", "parameters", "review")
 
-_focus = Column("focus", STRING, "country (ISO3) or bloc (EU27, EU) whose dependency is meant", nullable=False)
+_focus = Column(
+    "focus", STRING, "country (ISO3) or bloc (EU27, EU, OECD, ...) whose dependency is meant", nullable=False
+)
 _year = Column("year", YEAR, "calendar year of the data", nullable=False)
 _revision = Column("hs_revision", STRING, "HS revision that the codes belong to, e.g. HS92")
 _code = Column("code", STRING, "HS6 code, node, group, industry or method, as the level says")
@@ -92,6 +96,7 @@ MINING_PRODUCTION = Table(
         Column("quantity", FLOAT, "production; null where the country is listed without a figure", minimum=0),
         Column("unit", STRING, "unit as published", nullable=False),
         Column("tonnes", FLOAT, "the quantity in tonnes; null if the unit is no mass", unit="t", minimum=0),
+        Column("vintage", STRING, "edition of the statistic"),
     ),
     ("material", "country", "year"),
 )
@@ -136,6 +141,54 @@ COMTRADE_MONTHLY = Table(
     COMTRADE_COLUMNS,
     ("period", "code", "reporter", "partner", "flow"),
     partitioned=True,
+)
+_frequency = Column("frequency", STRING, "A: a year per dataset, M: a month", nullable=False, allowed=("A", "M"))
+COMTRADE_AVAILABILITY = Table(
+    "comtrade_availability",
+    "sources",
+    "One dataset that UN Comtrade holds: what one country has reported of one year or month",
+    (
+        _frequency,
+        Column("period", STRING, "year (2024) or month (2026-09)", nullable=False),
+        Column("reporter", STRING, "country that reports, ISO3 (TWN for Other Asia, nes)", nullable=False),
+        Column("classification", STRING, "classification of the report, H0 (HS92) to H6 (HS22)"),
+        Column("total_records", INT, "rows of the dataset, all codes, partners and modes", unit="rows", minimum=0),
+        Column("dataset_checksum", STRING, "UN Comtrade's checksum; another one is a new revision", nullable=False),
+        Column("first_released", STRING, "when the dataset was first released (ISO 8601)"),
+        Column("last_released", STRING, "when it was last released (ISO 8601)"),
+        Column("retrieved_at", STRING, "when UN Comtrade was asked (ISO 8601, UTC)", nullable=False),
+    ),
+    ("frequency", "period", "reporter"),
+)
+REPORTING_COVERAGE = Table(
+    "reporting_coverage",
+    "sources",
+    "Whether one country has reported one year or month to UN Comtrade, and whether it is waited for",
+    (
+        _frequency,
+        Column("period", STRING, "year (2024) or month (2026-09)", nullable=False),
+        Column("reporter", STRING, "country, ISO3", nullable=False),
+        Column(
+            "status",
+            STRING,
+            "reported; awaited: not yet, but it reported most of the comparable earlier periods; irregular: it "
+            "reported some of them and is not waited for; never: no dataset for years, known from its "
+            "partners",
+            nullable=False,
+            allowed=("reported", "awaited", "irregular", "never"),
+        ),
+        Column(
+            "weight",
+            FLOAT,
+            "its share of the trade of all who are expected to report; null where it is not expected",
+            unit="share",
+            minimum=0,
+            maximum=1,
+        ),
+        Column("reason", STRING, "what the status rests on", nullable=False),
+    ),
+    ("frequency", "period", "reporter"),
+    released=True,
 )
 HS_WEIGHTS = Table(
     "hs_weights",
@@ -206,6 +259,90 @@ RECONCILED_MONTHLY = Table(
     ("period", "hs_revision", "code", "importer", "exporter"),
     partitioned=True,
 )
+FREIGHT_MARGINS = Table(
+    "freight_margins",
+    "sources",
+    "One term of the freight margin (CIF over FOB), estimated from what both partners reported in a window",
+    (
+        Column("window", STRING, "periods pooled, e.g. 2024 or 2025-10..2026-09", nullable=False),
+        Column("hs_revision", STRING, "HS revision of the codes", nullable=False),
+        Column(
+            "term",
+            STRING,
+            "world: the median; product, exporter, importer, pair: what is added to it",
+            nullable=False,
+            allowed=("world", "product", "exporter", "importer", "pair"),
+        ),
+        Column("code", STRING, "HS6 code, for a product"),
+        Column("exporter", STRING, "exporting country, ISO3, for an exporter or a pair"),
+        Column("importer", STRING, "importing country, ISO3, for an importer or a pair"),
+        Column(
+            "log_margin",
+            FLOAT,
+            "the term, shrunk; terms add up to ln of the margin; null where no pair shows a margin",
+            unit="log ratio",
+        ),
+        Column("margin", FLOAT, "CIF over FOB with this term alone upon the world's, bounded", unit="ratio", minimum=1),
+        Column(
+            "unit_value_kusd_per_t", FLOAT, "world median unit value, for a product", unit="thousand USD/t", minimum=0
+        ),
+        Column("observations", INT, "mirrored flows behind the term", unit="flows", nullable=False, minimum=0),
+    ),
+    ("window", "hs_revision", "term", "code", "exporter", "importer"),
+)
+REPORTER_RELIABILITY = Table(
+    "reporter_reliability",
+    "sources",
+    "How far one country's reports on one side lie from what its partners' reports let expect, in a window",
+    (
+        Column("window", STRING, "periods pooled, e.g. 2024 or 2025-10..2026-09", nullable=False),
+        Column("hs_revision", STRING, "HS revision of the codes", nullable=False),
+        Column("country", STRING, "reporting country, ISO3", nullable=False),
+        Column("side", STRING, "whether as importer or as exporter", nullable=False, allowed=("importer", "exporter")),
+        Column(
+            "variance",
+            FLOAT,
+            "the reporter's own part of the squared mirror gap, shrunk to the mean",
+            unit="log ratio squared",
+            nullable=False,
+            minimum=0,
+        ),
+        Column(
+            "own_share",
+            FLOAT,
+            "how much of it the reporter's own flows decide, the rest is the mean",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "weight_against_mean",
+            FLOAT,
+            "weight of its report beside an average partner's",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "mean_gap",
+            FLOAT,
+            "mean of ln(its report / the partner's), both FOB, each gap bounded; above 0: it reports more",
+            unit="log ratio",
+            nullable=False,
+        ),
+        Column("observations", INT, "mirrored flows behind it", unit="flows", nullable=False, minimum=1),
+    ),
+    ("window", "hs_revision", "country", "side"),
+)
+#: What the reconciled flows of each frequency rest on, one file a period.
+MARGINS_ANNUAL, MARGINS_MONTHLY = (
+    replace(FREIGHT_MARGINS, name=n, partitioned=True) for n in ("margins_annual", "margins_monthly")
+)
+RELIABILITY_ANNUAL, RELIABILITY_MONTHLY = (
+    replace(REPORTER_RELIABILITY, name=n, partitioned=True) for n in ("reliability_annual", "reliability_monthly")
+)
 ICIO_ACCOUNTS = Table(
     "icio_accounts",
     "sources",
@@ -248,6 +385,26 @@ ICIO_AUDIT = Table(
     ("year", "check"),
     partitioned=True,
 )
+ARCHIVE = Table(
+    "archive",
+    "sources",
+    "One file of the sources as it is held: of the archive when they are the official ones",
+    (
+        Column("source", STRING, "baci, comtrade, icio, wgi, mining, concordance", nullable=False),
+        Column("file", STRING, "path below the sources folder, or below raw/", nullable=False),
+        Column("slot", STRING, "what the file is for; the newest file of a slot is used. Null in a drop folder"),
+        Column("current", BOOL, "whether the run reads it; an older vintage of its slot is kept but not read",
+               nullable=False),
+        Column("vintage", STRING, "release, edition or month, with the beginning of the file's hash"),
+        Column("sha256", STRING, "hash of the file's bytes", nullable=False),
+        Column("bytes", INT, "size", unit="bytes", nullable=False),
+        Column("licence", STRING, "licence as the source states it"),
+        Column("producer", STRING, "who made the data"),
+        Column("url", STRING, "where it came from"),
+        Column("retrieved_at", STRING, "when it was fetched, ISO 8601"),
+    ),
+    ("source", "file"),
+)  # fmt: skip
 INPUT_FILES = Table(
     "input_files",
     "sources",
@@ -633,6 +790,9 @@ NOWCAST = Table(
         Column("country_share", FLOAT, "its share", unit="share", minimum=0, maximum=1),
         Column("mirror_share", FLOAT, "share of the focus's imports known from the exporters' reports only",
                unit="share", minimum=0, maximum=1),
+        Column("reported_share", FLOAT, "share of the trade behind the figure that one of the partners has reported: "
+               "imports of the focus, for C2 of the world; null in a window that lacks months", unit="share",
+               minimum=0, maximum=1),
         Column("coverage", FLOAT, "share of the mix that has the data the figure needs", unit="share", minimum=0,
                maximum=1),
         _reason,
@@ -640,6 +800,36 @@ NOWCAST = Table(
         Column("method_version", STRING, "version of the method", nullable=False),
     ),
     ("focus", "level", "code", "hs_revision", "frequency", "window_end", "indicator", "measure"),
+    released=True,
+)  # fmt: skip
+NOWCAST_CHECK = Table(
+    "nowcast_check",
+    "risk",
+    "How far one indicator on annual reconciled flows lies from BACI's, over the codes of a focus and year",
+    (
+        _focus,
+        Column("hs_revision", STRING, "HS revision that the codes belong to", nullable=False),
+        _year,
+        Column("indicator", STRING, "id of the indicator, see the labels table", nullable=False),
+        Column("measure", STRING, "v value, q mass, p production, none", nullable=False, allowed=MEASURES),
+        Column("codes", INT, "codes for which both have a figure", unit="codes", nullable=False, minimum=0),
+        Column("only_baci", INT, "codes for which only BACI has one", unit="codes", nullable=False, minimum=0),
+        Column("only_nowcast", INT, "codes for which only the nowcast has one", unit="codes", nullable=False,
+               minimum=0),
+        Column("median_difference", FLOAT, "median of nowcast - BACI, in the unit of the indicator"),
+        Column("p90_difference", FLOAT, "90th percentile of the size of the difference", minimum=0),
+        Column("median_ratio", FLOAT, "median of nowcast / BACI, where BACI's figure is not 0", unit="ratio",
+               minimum=0),
+        Column("total_ratio", FLOAT, "M: sum of the nowcast over sum of BACI", unit="ratio", minimum=0),
+        Column("same_country_share", FLOAT, "share of the codes with the same country named", unit="share", minimum=0,
+               maximum=1),
+        Column("same_side_share", FLOAT, "share of the codes on the same side of the indicator's cut-off",
+               unit="share", minimum=0, maximum=1),
+        Column("worst_code", STRING, "HS6 code that differs most (M: by its ratio)"),
+        Column("worst_baci", FLOAT, "BACI's figure of it"),
+        Column("worst_nowcast", FLOAT, "the nowcast's figure of it"),
+    ),
+    ("focus", "hs_revision", "year", "indicator", "measure"),
     released=True,
 )  # fmt: skip
 CRMA_MONITOR = Table(
@@ -799,6 +989,21 @@ TABLES: dict[str, Table] = {
     t.name: t
     for t in (
         BACI_FLOWS,
+        ARCHIVE,
+        COMTRADE_ANNUAL,
+        COMTRADE_MONTHLY,
+        REPORTING_COVERAGE,
+        HS_WEIGHTS,
+        RECONCILED_ANNUAL,
+        RECONCILED_MONTHLY,
+        ICIO_ACCOUNTS,
+        MARGINS_ANNUAL,
+        MARGINS_MONTHLY,
+        RELIABILITY_ANNUAL,
+        RELIABILITY_MONTHLY,
+        ICIO_AUDIT,
+        NOWCAST,
+        NOWCAST_CHECK,
         GOVERNANCE,
         MINING_PRODUCTION,
         INPUT_FILES,

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
 
 from ketenpipe.dag.checks import build_checks
-from ketenpipe.dag.graph import assemble
 from ketenpipe.dag.lineage import asset_graph
-from ketenpipe.dag.partitions import BACI_YEARS, RANGE_END, RANGE_START, range_tags, spans
+from ketenpipe.dag.location import assemble
+from ketenpipe.dag.partitions import BACI, COMTRADE_MONTHS, COMTRADE_YEARS, ICIO, RANGE_END, RANGE_START, range_tags
 from ketenpipe.definitions import build_defs, defs
 from ketenpipe.errors import InputRefused
 from ketenpipe.settings import load_settings
 from ketenpipe.tables.registry import TABLES
 
+WARNINGS = {"accounts_are_unremarkable", "sources_are_fresh", "everybody_has_reported"}
 ASSETS = {
-    "sources": ["baci_flows", "governance", "input_files", "mining_production"],
+    "sources": [
+        "archive", "baci_flows", "comtrade_annual", "comtrade_monthly", "governance", "hs_weights", "icio_accounts",
+        "icio_audit", "input_files", "margins_annual", "margins_monthly", "mining_production", "reconciled_annual",
+        "reconciled_monthly", "reliability_annual", "reliability_monthly", "reporting_coverage",
+    ],
     "chain": [
         "chain_edges", "chain_nodes", "exposure", "industry_exposure", "industry_tiers", "origin_mix", "production",
         "supply_mix", "tracing",
     ],
-    "risk": ["country_risk", "flags", "indicators"],
+    "risk": ["country_risk", "flags", "indicators", "nowcast", "nowcast_check"],
     "review": ["dossiers", "review_decisions"],
     "observatory": [
         "catalogue", "changes", "crma_monitor", "labels", "pictures", "register", "release", "sources",
@@ -63,45 +70,67 @@ def test_every_table_of_the_registry_is_an_asset(definitions: dg.Definitions) ->
     assert {(t.folder, t.name) for t in TABLES.values()} <= keys
 
 
-def test_only_baci_is_partitioned_and_by_year(definitions: dg.Definitions) -> None:
+def test_each_source_has_its_partitions(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    partitioned = [key for key in graph.materializable_asset_keys if graph.get(key).partitions_def is not None]
-    assert partitioned == [dg.AssetKey(["sources", "baci_flows"])]
-    assert BACI_YEARS.get_first_partition_key() == "1995"
+    schemes = {
+        key.path[-1]: graph.get(key).partitions_def
+        for key in graph.materializable_asset_keys
+        if graph.get(key).partitions_def is not None
+    }
+    assert schemes == {
+        "baci_flows": BACI.definition,
+        "icio_accounts": ICIO.definition,
+        "icio_audit": ICIO.definition,
+        "comtrade_annual": COMTRADE_YEARS.definition,
+        "reconciled_annual": COMTRADE_YEARS.definition,
+        "margins_annual": COMTRADE_YEARS.definition,
+        "reliability_annual": COMTRADE_YEARS.definition,
+        "comtrade_monthly": COMTRADE_MONTHS.definition,
+        "reconciled_monthly": COMTRADE_MONTHS.definition,
+        "margins_monthly": COMTRADE_MONTHS.definition,
+        "reliability_monthly": COMTRADE_MONTHS.definition,
+    }
+    assert BACI.keys()[0] == "1995"
+    assert COMTRADE_MONTHS.keys()[0] == "2010-01"
+
+
+def test_a_month_is_asked_for_one_whole_month_after_it_ended() -> None:
+    at = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
+    with partition_loading_context(effective_dt=at):
+        assert COMTRADE_MONTHS.keys()[-1] == "2026-09"
+        assert BACI.keys()[-1] == "2025"
 
 
 def test_job_and_schedule(definitions: dg.Definitions) -> None:
     assert definitions.resolve_job_def("monthly_refresh").name == "monthly_refresh"
     schedule = definitions.resolve_schedule_def("monthly_refresh_schedule")
-    assert schedule.cron_schedule == "0 6 1 * *"
+    assert schedule.cron_schedule == "0 6 12 * *"
     assert schedule.execution_timezone == "Europe/Amsterdam"
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
-def test_the_schedule_asks_for_every_year_of_the_sources(definitions: dg.Definitions) -> None:
+def test_the_schedule_asks_for_one_refresh_a_month(definitions: dg.Definitions) -> None:
     schedule = definitions.resolve_schedule_def("monthly_refresh_schedule")
-    resources = dict(definitions.resources or {})
+    at = datetime.datetime(2026, 12, 12, 6, tzinfo=datetime.UTC)
     with (
         dg.DagsterInstance.ephemeral() as instance,
-        dg.build_schedule_context(instance=instance, resources=resources) as context,
+        dg.build_schedule_context(instance=instance, scheduled_execution_time=at) as context,
     ):
         tick = schedule.evaluate_tick(context)
-    assert not (Path(resources["workspace"].home) / ".lock").exists()
-    assert [{k: r.tags[k] for k in (RANGE_START, RANGE_END)} for r in tick.run_requests] == [
-        {RANGE_START: "2018", RANGE_END: "2024"}
-    ]
+    assert [r.run_key for r in tick.run_requests] == ["monthly 2026-12-12"]
 
 
-def test_every_check_blocks_and_every_table_has_one() -> None:
+def test_every_table_has_a_blocking_check_and_warnings_are_named() -> None:
     specs = [spec for checks in build_checks() for spec in checks.check_specs]
-    assert all(spec.blocking for spec in specs)
     checked = {tuple(spec.asset_key.path) for spec in specs if spec.name == "schema_and_keys"}
-    assert checked == {(t.folder, t.name) for t in TABLES.values() if t.name != "changes"}
-    assert {spec.name for spec in specs} == {
+    assert checked == {(t.folder, t.name) for t in TABLES.values()}
+    assert {spec.name for spec in specs if spec.blocking} == {
         "schema_and_keys",
         "one_release_per_series",
         "one_vintage_per_year",
         "no_total_rows",
+        "weights_sum_to_one",
+        "accounts_add_up",
         "origin_rows_sum_to_one",
         "tracing_rows_sum_to_supply",
         "supply_shares_sum_to_one",
@@ -109,6 +138,7 @@ def test_every_check_blocks_and_every_table_has_one() -> None:
         "hhi_within_bounds",
         "unsigned_is_provisional",
     }
+    assert {spec.name for spec in specs if not spec.blocking} == WARNINGS
 
 
 def test_the_door_loads_and_takes_overrides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -134,12 +164,18 @@ def test_lineage_runs_downward(definitions: dg.Definitions) -> None:
     assert ancestors <= nx.ancestors(graph, "observatory/release")
 
 
-def test_spans_of_years() -> None:
-    assert spans([]) == []
-    assert spans([2021, 2018, 2019, 2019]) == [(2018, 2019), (2021, 2021)]
+def test_spans_of_partitions() -> None:
+    assert BACI.spans([]) == []
+    assert BACI.spans(["2021", "2018", "2019", "2019"]) == [("2018", "2019"), ("2021", "2021")]
+    assert COMTRADE_MONTHS.spans(["2023-12", "2024-01", "2024-03"]) == [("2023-12", "2024-01"), ("2024-03", "2024-03")]
+    assert range_tags(("2018", "2020")) == {RANGE_START: "2018", RANGE_END: "2020"}
 
 
-def test_a_year_that_cannot_be_out_yet_is_refused() -> None:
-    assert range_tags(2018, 2020) == {RANGE_START: "2018", RANGE_END: "2020"}
-    with pytest.raises(InputRefused, match="flows of 2999"):
-        range_tags(2018, 2999)
+def test_a_partition_that_cannot_be_out_yet_is_refused() -> None:
+    with pytest.raises(InputRefused, match="BACI flows of 2999, but they run from 1995"):
+        BACI.spans(["2018", "2999"])
+    with pytest.raises(InputRefused, match="monthly UN Comtrade reports of 2999-01"):
+        COMTRADE_MONTHS.spans(["2999-01"])
+    with pytest.raises(InputRefused, match="input-output tables of 1950"):
+        ICIO.spans(["1950"])
+    assert COMTRADE_YEARS.spans(["1988"]) == [("1988", "1988")]

@@ -10,15 +10,16 @@ from ketenpipe.chain.lookthrough import build_exposure
 from ketenpipe.chain.tracing import Tracing, build_tracing
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.specs import asset_in, key, made, out
-from ketenpipe.sources.icio import list_tables, read_table
+from ketenpipe.sources.icio import read_table
 from ketenpipe.tables.registry import (
     BACI_FLOWS,
     CHAIN_EDGES,
     CHAIN_NODES,
     EXPOSURE,
+    ICIO_ACCOUNTS,
+    ICIO_AUDIT,
     INDUSTRY_EXPOSURE,
     INDUSTRY_TIERS,
-    INPUT_FILES,
     MINING_PRODUCTION,
     ORIGIN_MIX,
     PRODUCTION,
@@ -57,7 +58,6 @@ from ketenpipe.tables.registry import (
             kinds=("python", "duckdb"),
         ),
     },
-    deps=[key(INPUT_FILES)],
 )
 def origin_tracing(
     context: dg.AssetExecutionContext, workspace: Workspace, baci_flows: pa.Table, mining_production: pa.Table
@@ -132,11 +132,11 @@ def look_through(
             kinds=("python", "scipy"),
         ),
     },
-    deps=[key(INPUT_FILES)],
+    deps=[key(ICIO_ACCOUNTS), key(ICIO_AUDIT)],
 )
 def industry_layer(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     """The input-output tables of the sources, looked through."""
-    tables = [read_table(file) for file in list_tables(workspace.inventory())]
+    tables = [read_table(file) for file in workspace.icio_years().values()]
     layer = build_industry(tables, workspace.reference(), workspace.settings.foci)
     yield made(INDUSTRY_EXPOSURE, layer.industry_exposure, {"synthetic": any(t.synthetic for t in tables)})
     yield made(INDUSTRY_TIERS, layer.industry_tiers)

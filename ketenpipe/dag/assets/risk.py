@@ -9,13 +9,15 @@ import pyarrow.compute as pc
 from ketenpipe.chain.lookthrough import Exposure
 from ketenpipe.chain.tracing import Tracing
 from ketenpipe.dag.resources import Workspace
-from ketenpipe.dag.specs import asset_in, made, out
+from ketenpipe.dag.specs import asset_in, key, made, out
 from ketenpipe.risk.definitions import INDICATORS as INDICATOR_DEFINITIONS
 from ketenpipe.risk.definitions import METHODS as METHOD_DEFINITIONS
 from ketenpipe.risk.governance import build_country_risk
 from ketenpipe.risk.indicators import World, build_indicators
 from ketenpipe.risk.methods import build_flags
+from ketenpipe.risk.nowcast import build_nowcast, last_years, nowcast_rows_for_indicators, splice_check
 from ketenpipe.risk.thresholds import load_thresholds
+from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import (
     BACI_FLOWS,
     CHAIN_EDGES,
@@ -25,13 +27,19 @@ from ketenpipe.tables.registry import (
     FLAGS,
     GOVERNANCE,
     INDICATORS,
-    INPUT_FILES,
     MINING_PRODUCTION,
+    NOWCAST,
+    NOWCAST_CHECK,
     ORIGIN_MIX,
     PRODUCTION,
+    RECONCILED_ANNUAL,
+    RECONCILED_MONTHLY,
     SUPPLY_MIX,
     TRACING,
 )
+
+#: Windows of each frequency that are kept: a year back and the same month of the year before.
+NOWCAST_WINDOWS = 13
 
 
 @dg.multi_asset(
@@ -51,12 +59,64 @@ def governance_risk(workspace: Workspace, governance: pa.Table) -> Iterator[dg.O
 
 
 @dg.multi_asset(
+    name="nowcast",
+    ins={"country_risk": asset_in(COUNTRY_RISK)},
+    outs={
+        NOWCAST.name: out(
+            NOWCAST,
+            "The direct indicators over flows summed over twelve months, `X_W[i,j] = sum_{t in W} X_t[i,j]`; a window "
+            "that lacks a month is null with its reason, never a smaller sum.",
+            kinds=("python", "duckdb"),
+        )
+    },
+    deps=[key(RECONCILED_ANNUAL), key(RECONCILED_MONTHLY)],
+)
+def nowcast(
+    context: dg.AssetExecutionContext, workspace: Workspace, country_risk: pa.Table
+) -> Iterator[dg.Output[pa.Table]]:
+    """Twelve months of reconciled reports, month by month."""
+    store = workspace.store
+
+    def parts(table: Table) -> Iterator[pa.Table] | None:
+        held = [str(p) for p in workspace.partitions(table.name)]
+        return (store.read(table, [p]) for p in held) if held else None
+
+    found = build_nowcast(
+        parts(RECONCILED_MONTHLY),
+        parts(RECONCILED_ANNUAL),
+        country_risk,
+        workspace.reference(),
+        workspace.settings.foci,
+        load_thresholds(*workspace.reference_dirs),
+        reported=workspace.datasets().select(["period", "reporter"]),
+        newest=NOWCAST_WINDOWS,
+        progress=context.log.info,
+    )
+    yield made(NOWCAST, found)
+
+
+@dg.multi_asset(
+    name="nowcast_check",
+    ins={t.name: asset_in(t) for t in (NOWCAST, INDICATORS)},
+    outs={
+        NOWCAST_CHECK.name: out(
+            NOWCAST_CHECK,
+            "For the years that both hold: reconciled annual reports beside BACI, indicator by indicator.",
+        )
+    },
+)
+def nowcast_check(workspace: Workspace, nowcast: pa.Table, indicators: pa.Table) -> Iterator[dg.Output[pa.Table]]:
+    """How far the nowcast can be trusted before BACI comes out."""
+    yield made(NOWCAST_CHECK, splice_check(nowcast, indicators, load_thresholds(*workspace.reference_dirs)))
+
+
+@dg.multi_asset(
     name="supply_risk",
     ins={
         t.name: asset_in(t)
         for t in (
-            BACI_FLOWS, MINING_PRODUCTION, INPUT_FILES, COUNTRY_RISK,
-            PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX, CHAIN_NODES, CHAIN_EDGES, EXPOSURE,
+            BACI_FLOWS, MINING_PRODUCTION, COUNTRY_RISK,
+            PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX, CHAIN_NODES, CHAIN_EDGES, EXPOSURE, NOWCAST,
         )
     },
     outs={
@@ -79,7 +139,6 @@ def supply_risk(
     workspace: Workspace,
     baci_flows: pa.Table,
     mining_production: pa.Table,
-    input_files: pa.Table,
     country_risk: pa.Table,
     production: pa.Table,
     origin_mix: pa.Table,
@@ -88,9 +147,10 @@ def supply_risk(
     chain_nodes: pa.Table,
     chain_edges: pa.Table,
     exposure: pa.Table,
+    nowcast: pa.Table,
 ) -> Iterator[dg.Output[pa.Table]]:
     """Every indicator and every named method's verdict."""
-    mined = input_files.filter(pc.equal(input_files.column("source"), "mining")).column("vintage").drop_null()
+    mined = mining_production.column("vintage").drop_null()
     world = World(
         flows=baci_flows,
         tracing=Tracing(production, origin_mix, tracing, supply_mix),
@@ -103,6 +163,7 @@ def supply_risk(
         production_vintage="; ".join(sorted(set(mined.to_pylist()))) or None,
     )
     flags, indicators = build_flags(world, build_indicators(world, context.log.info), workspace.minimum_import_kusd)
-    yield made(INDICATORS, indicators)
+    late = nowcast_rows_for_indicators(nowcast, last_years(baci_flows))
+    yield made(INDICATORS, INDICATORS.conform(pa.concat_tables([indicators, late])), {"nowcast rows": late.num_rows})
     flagged = pc.sum(pc.cast(pc.fill_null(flags.column("flagged"), False), "int64")).as_py()
     yield made(FLAGS, flags, {"flagged": flagged or 0, "cannot be told": flags.column("flagged").null_count})
