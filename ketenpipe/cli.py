@@ -145,6 +145,14 @@ def run(
         Path | None, typer.Option(help="Folder that overrides data/reference file by file.", show_default=False)
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Tiers of the look-through.", show_default="2")] = None,
+    products: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|catalogue",
+            help="HS6 codes that are computed: all, or those of the catalogue.",
+            show_default="all, with official sources catalogue",
+        ),
+    ] = None,
     fetch: Annotated[
         bool | None,
         typer.Option(
@@ -164,6 +172,7 @@ def run(
         years=years,
         catalogue=catalogue,
         depth=depth,
+        products=products,
         fetch=fetch,
     )
     from ketenpipe.dag.run import run_pipeline

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     )
     minimum_import_kusd: float = Field(1000.0, ge=0, description="flags on smaller imports do not count (thousand USD)")
     seed: int = Field(20260101, description="seed of everything random")
+    products: Literal["all", "catalogue"] | None = Field(
+        None, description="HS6 codes that are computed: all, or the catalogue's; by default all but of 'official'"
+    )
     fetch: bool = Field(True, description="whether a run on the official sources first fetches what changed")
     comtrade_key: SecretStr | None = Field(None, description="key of the UN Comtrade API; a secret, shown nowhere")
 
@@ -97,6 +100,15 @@ class Settings(BaseSettings):
     def foci(self) -> tuple[str, ...]:
         """Countries, then blocs."""
         return (*self.focus, *self.bloc)
+
+    @property
+    def chosen_products(self) -> Literal["all", "catalogue"]:
+        """Which HS6 codes are computed.
+
+        A whole BACI release is more than memory holds today, so official sources are computed for the catalogue's codes
+        unless somebody asks for all.
+        """
+        return self.products or ("catalogue" if self.sources == "official" else "all")
 
     def wanted_years(self, available: list[int]) -> list[int]:
         """The years of the sources that this run takes.

@@ -74,3 +74,12 @@ def test_wanted_years() -> None:
 
 def test_twice_the_same_focus_is_once() -> None:
     assert load_settings(focus="NLD,NLD,DEU").focus == ("NLD", "DEU")
+
+
+def test_official_sources_are_computed_for_the_catalogue_unless_all_are_asked_for() -> None:
+    assert load_settings().chosen_products == "all"
+    assert load_settings(sources="somewhere").chosen_products == "all"
+    assert load_settings(sources="official").chosen_products == "catalogue"
+    assert load_settings(sources="official", products="all").chosen_products == "all"
+    with pytest.raises(WrongUse, match="products"):
+        load_settings(products="some")

@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ketenpipe.errors import ContractBroken, DiskFull, HomeLocked, KetenpipeErro
 from ketenpipe.tables import store as store_module
 from ketenpipe.tables.contract import Column, Table, round_significant
 from ketenpipe.tables.lock import home_lock
-from ketenpipe.tables.registry import RELEASED, TABLES, data_dictionary
+from ketenpipe.tables.registry import BACI_FLOWS, RELEASED, TABLES, data_dictionary
 from ketenpipe.tables.store import Store, write_bytes_atomic, write_parquet
 from ketenpipe.tables.stream import Stream, StreamCheck
 
@@ -253,6 +254,21 @@ def test_a_stream_equals_the_table_and_itself_to_the_byte(tmp_path: Path) -> Non
     assert store.check(YEARLY, "2021") == 27
 
 
+def test_only_the_columns_and_codes_that_are_wanted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for year in (2022, 2023):
+        rows = [_flow(code, year) for code in ("010121", "260400", "854231")]
+        store.write(BACI_FLOWS, BACI_FLOWS.conform(rows), str(year))
+    some = store.read(BACI_FLOWS, ["2022", "2023"], codes={"260400", "999999"})
+    assert some.column("code").to_pylist() == ["260400", "260400"]
+    assert some.schema.names == BACI_FLOWS.names
+    narrow = store.read(BACI_FLOWS, ["2022"], columns=["code", "year"])
+    assert narrow.schema.names == ["code", "year"]
+    assert narrow.num_rows == 3
+    assert store.read(BACI_FLOWS, ["2022"], columns=["code"], codes={"854231"}).to_pydict() == {"code": ["854231"]}
+    assert store.read(BACI_FLOWS, [], codes={"854231"}).num_rows == 0
+
+
 def test_a_stream_without_rows_is_an_empty_table(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_stream(YEARLY, Stream([]), "2020")
@@ -422,3 +438,8 @@ def test_killed_while_writing_leaves_the_old_year_and_the_next_run_ends_in_the_s
     other.write_stream(YEARLY, Stream(in_turn(30, 0.75)), "2020")
     assert path.read_bytes() == other.path(YEARLY, "2020").read_bytes() != old
     assert list(path.parent.iterdir()) == [path]
+
+
+def _flow(code: str, year: int) -> dict[str, object]:
+    row = {"hs_revision": "HS17", "year": year, "code": code, "exporter": "CHN", "importer": "NLD"}
+    return {**row, "value_kusd": Decimal("1.000"), "tonnes": 2.0, "release": "V1"}

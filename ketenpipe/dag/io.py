@@ -79,6 +79,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             asked = [str(p) for p in self.workspace.partitions(table.name)]
         if table is BACI_FLOWS:
             refuse_stale_release(self.workspace, asked)
+            return self.workspace.flows(asked)
         return self.workspace.store.read(table, asked)
 
     def _write(self, table: Table, data: pa.Table | Stream, partition: str | None) -> None:

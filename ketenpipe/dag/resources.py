@@ -6,7 +6,7 @@ belong here: reading rows of any source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -77,6 +77,7 @@ class Workspace(dg.ConfigurableResource):
     minimum_import_kusd: float
     seed: int
 
+    products: str | None
     fetch: bool
 
     @classmethod
@@ -202,6 +203,14 @@ class Workspace(dg.ConfigurableResource):
         """Every dataset that UN Comtrade was last seen to hold; of a drop folder, those that it holds itself."""
         seen = last_availability(Path(self.home)) if self.official else None
         return self.datasets() if seen is None else seen.table()
+
+    def flows(self, years: Iterable[str]) -> pa.Table:
+        """The flows of some years, of the products that are computed."""
+        codes = None
+        if self.settings.chosen_products == "catalogue":
+            nodes = self.reference().nodes.values()
+            codes = {code for node in nodes for revision in HS_REVISIONS for code in node.codes(revision)}
+        return self.store.read(BACI_FLOWS, years, codes=codes)
 
     def newest_baci(self) -> tuple[str, int]:
         """The newest HS revision of the flows, and its last year: what reports are brought to."""

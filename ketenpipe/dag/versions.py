@@ -38,7 +38,7 @@ LAYERS = ("tables", "sources", "chain", "risk", "review", "observatory")
 #: Lists of the reference data that readers of sources look into.
 READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
 #: Settings that say where things lie or how to fetch them, not what is computed.
-PLACES = ("home", "sources", "catalogue", "years", "fetch")
+PLACES = ("home", "sources", "catalogue", "years", "fetch", "products")
 
 
 def _hash(*parts: Any) -> str:
@@ -93,7 +93,8 @@ class Versions:
         folder, name = key.path
         if folder == "sources":
             return _hash(code_fingerprint(folder), self._files(name, partition))
-        settings = self.workspace.settings.model_dump(mode="json", exclude={*PLACES, *SECRETS})
+        chosen = self.workspace.settings
+        settings = chosen.model_dump(mode="json", exclude={*PLACES, *SECRETS}) | {"products": chosen.chosen_products}
         reference = self.workspace.reference().sha256
         ledger = _file_hash(ledger_path(Path(self.workspace.home))) if folder in ("review", "observatory") else None
         lists = _hashes(self.workspace.reference_dirs, ("thresholds.toml", "hs_icio.csv", "hs_codes/*.csv"))

@@ -20,7 +20,7 @@ from ketenpipe.tables.registry import CHANGES, TABLES
 
 DEFAULT_TOLERANCE = 0.01
 #: Parameters that say what is looked at, not how; they explain what appears and vanishes, nothing else.
-SCOPE = frozenset({"home", "focus", "foci", "bloc", "years", "sources"})
+SCOPE = frozenset({"home", "focus", "foci", "bloc", "years", "sources", "products"})
 #: The parameter that is the hash of the reference data (catalogue, producer lists, non-producers).
 REFERENCE = "catalogue"
 #: Register columns that are compared, and those of them that the experts move.

@@ -9,13 +9,14 @@ import base64
 import errno
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ketenpipe.errors import DiskFull, KetenpipeError
@@ -260,8 +261,22 @@ class Store:
         folder = self.home / "tables" / table.folder / table.name
         return sorted(p.stem for p in folder.glob("*.parquet"))
 
-    def read(self, table: Table, partitions: Iterable[str] | None = None) -> pa.Table:
-        """Read the table, or the given years of it (all that are there by default)."""
+    def read(
+        self,
+        table: Table,
+        partitions: Iterable[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        codes: Collection[str] | None = None,
+    ) -> pa.Table:
+        """Read the table, or the given years of it (all that are there by default).
+
+        Args:
+            table: its contract.
+            partitions: the years.
+            columns: only these.
+            codes: only the rows of these codes (column ``code``); row groups without any of them are not read.
+        """
         if table.partitioned:
             wanted = self.partitions(table) if partitions is None else list(partitions)
             paths = [self.path(table, p) for p in wanted]
@@ -271,5 +286,7 @@ class Store:
             raise self._absent(table, missing[0])
         if not paths:
             return table.empty()
-        tables = [pq.ParquetFile(p).read() for p in paths]
-        return pa.concat_tables(tables)
+        if codes is not None:
+            wanted_codes = pc.field("code").isin(pa.array(sorted(codes), pa.string()))
+            return pa.concat_tables([pq.read_table(p, columns=columns, filters=wanted_codes) for p in paths])
+        return pa.concat_tables([pq.ParquetFile(p).read(columns=columns) for p in paths])

@@ -212,6 +212,7 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
             "focus": list(settings.focus),
             "bloc": list(settings.bloc),
             "years": sorted(workspace.baci_years()),
+            "products": settings.chosen_products,
             "depth": settings.depth,
             "wgi_dimension": settings.wgi_dimension,
             "minimum_import_kusd": settings.minimum_import_kusd,

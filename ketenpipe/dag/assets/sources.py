@@ -294,7 +294,8 @@ def concordances(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     """Weights that carry reports in any HS revision to that of BACI."""
     read = read_concordances(workspace.inventory())
     target, year = workspace.newest_baci()
-    trade = world_trade(workspace.store.read(BACI_FLOWS, [str(year)]), target)
+    columns = ["hs_revision", "year", "code", "value_kusd"]
+    trade = world_trade(workspace.store.read(BACI_FLOWS, [str(year)], columns=columns), target)
     weights = weights_into(target, read.table, trade)
     yield made(HS_WEIGHTS, with_records(weights, read.records), {"notes": list(read.notes), "towards": target})
 
