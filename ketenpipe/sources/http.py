@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -89,6 +90,8 @@ class Http:
 
     Args:
         retries: how often an answer that passes is asked for again.
+        connect_retries: how often a server that cannot be reached at all is tried again. Once it was not, its other
+            addresses are not tried in this session: a machine without a network shall say so in seconds.
         backoff: first pause without a ``Retry-After`` (seconds); doubles each time.
         connect_seconds, read_seconds: how long to wait for a connection, and for the next byte.
         longest_pause: see :data:`LONGEST_PAUSE`.
@@ -99,6 +102,7 @@ class Http:
         self,
         *,
         retries: int = 5,
+        connect_retries: int = 2,
         backoff: float = 1.0,
         connect_seconds: float = 10.0,
         read_seconds: float = 60.0,
@@ -107,8 +111,11 @@ class Http:
     ) -> None:
         self.timeout = (connect_seconds, read_seconds)
         self.retries = retries
+        self.connect_retries = min(connect_retries, retries)
+        self.out_of_reach: dict[str, str] = {}
         self.retry = Told(
             total=retries,
+            connect=self.connect_retries,
             backoff_factor=backoff,
             backoff_max=longest_pause,
             status_forcelist=PASSING,
@@ -148,6 +155,9 @@ class Http:
             UpstreamFailed: out of reach, too many redirects, an answer that breaks off, a pause asked for that is
                 longer than ``longest_pause`` (it says when to come back), or a status that is not accepted.
         """
+        host = urlsplit(url).netloc
+        if host in self.out_of_reach:
+            raise UpstreamFailed(self.out_of_reach[host], url=shown(url), todo="try again later")
         try:
             answer = self.session.get(
                 url, params=params, headers=headers, stream=stream, timeout=self.timeout, allow_redirects=redirects
@@ -174,12 +184,17 @@ class Http:
         what = _below_http(error)
         if what == _SILENT:
             what = f"no answer within {self.timeout[1]:g} s"
+        unreached = isinstance(error, requests.ConnectionError) and what in (_UNKNOWN, _UNREACHED)
         if error.args and isinstance(error.args[0], MaxRetryError):
-            what = f"{what} (tried {self.retries + 1} times)"
+            what = f"{what} (tried {(self.connect_retries if unreached else self.retries) + 1} times)"
+        if unreached:
+            self.out_of_reach[urlsplit(url).netloc] = what
         return UpstreamFailed(what, url=shown(url), todo="try again later")
 
 
 _SILENT = "no byte in time"
+_UNKNOWN = "the server's name is not known here (no network, or a wrong address)"
+_UNREACHED = "the server is out of reach"
 
 
 def shown(url: str) -> str:
@@ -197,12 +212,12 @@ def _below_http(error: Exception) -> str:
     if isinstance(inner, ProxyError) or isinstance(error, requests.exceptions.ProxyError):
         return "the proxy does not answer"
     if isinstance(inner, NameResolutionError):
-        return "the server's name is not known here (no network, or a wrong address)"
+        return _UNKNOWN
     if isinstance(inner, HTTPError) and "closed connection without response" in str(inner):
         return "the server closed the connection without an answer"
     if isinstance(inner, ProtocolError):
         return "the connection broke off"
-    return "the server is out of reach"
+    return _UNREACHED
 
 
 def pause_asked(answer: requests.Response) -> float | None:

@@ -127,9 +127,25 @@ def test_a_server_that_is_not_there_is_named() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
-        assert "the server is out of reach (tried 4 times); try again later" in sentence(
+        assert "the server is out of reach (tried 3 times); try again later" in sentence(
             quick(), f"http://127.0.0.1:{port}/x"
         )
+
+
+def test_a_server_out_of_reach_is_not_waited_for_at_each_of_its_addresses(server: Upstream) -> None:
+    said: list[str] = []
+    http = Http(retries=3, connect_retries=1, backoff=0.001, tell=said.append)
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        there = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        assert "out of reach (tried 2 times)" in sentence(http, f"{there}/a")
+        waits = len(said)
+        assert "out of reach (tried 2 times)" in sentence(http, f"{there}/b")
+        assert len(said) == waits
+    assert http.get(f"{server.url}/a.txt").content == b"hello"
+    server.misbehave("drop", times=4)
+    assert "closed the connection" in sentence(http, f"{server.url}/a.txt")
+    assert http.get(f"{server.url}/a.txt").content == b"hello"
 
 
 def test_a_name_that_nobody_knows_is_named() -> None:
