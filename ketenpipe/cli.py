@@ -76,6 +76,10 @@ def _print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
+def _error_json(error: KetenpipeError) -> dict[str, Any]:
+    return {"sentence": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}
+
+
 def refusals(command: Callable[P, R]) -> Callable[P, R]:
     """Turn the project's own errors into one sentence on stderr and their exit code."""
 
@@ -85,9 +89,7 @@ def refusals(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KetenpipeError as error:
             if kwargs.get("as_json"):
-                _print_json(
-                    {"error": {"sentence": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}}
-                )
+                _print_json({"error": _error_json(error)})
             sys.stderr.write(f"ketenpipe: {error}\n")
             raise typer.Exit(error.exit_code) from error
 
@@ -297,6 +299,20 @@ def _show_found(settings: Settings, release: ReleaseInfo, published: bool, secon
         )
     for name, path in _places(settings, release).items():
         console.print(f"  {name:<10}{path}", soft_wrap=True)
+    if settings.sources == "official" and (lacking := _lacking(settings)):
+        console.print(
+            f"Not held, so what rests on it is left out: {', '.join(lacking)}; see 'ketenpipe sources status'.",
+            style="dim",
+        )
+
+
+def _lacking(settings: Settings) -> list[str]:
+    """The official sources that are switched on and of which nothing is held."""
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.sources.official import official_status
+
+    rows = official_status(settings.home, Workspace.of(settings).upstreams(), datetime.now(UTC))
+    return [row.slot for row in rows if row.enabled and row.held is None]
 
 
 #: In which order verdicts stand in the table; within one by priority.
@@ -390,10 +406,22 @@ def sources_fetch(
             tell=progress.say,
         )
     if as_json:
-        _print_json(_fetched_json(fetched))
-    else:
-        _out().print("Fetched." if fetched.changed else "Nothing changed upstream.", style="bold")
+        _print_fetched(fetched)
+        return
     fetched.raise_if_failed()
+    _out().print("Fetched." if fetched.changed else "Nothing changed upstream.", style="bold")
+
+
+def _print_fetched(fetched: OfficialFetch) -> None:
+    """One document, also where something failed: what was fetched and the sentence of what was not."""
+    document = _fetched_json(fetched)
+    try:
+        fetched.raise_if_failed()
+    except KetenpipeError as error:
+        _print_json({**document, "error": _error_json(error)})
+        sys.stderr.write(f"ketenpipe: {error}\n")
+        raise typer.Exit(error.exit_code) from error
+    _print_json(document)
 
 
 def _fetched_json(fetched: OfficialFetch) -> dict[str, Any]:

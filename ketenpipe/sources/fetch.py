@@ -82,7 +82,10 @@ class Silent:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of one slot: ``sentence`` says it in words, ``error`` is set where ``state`` is ``failed``."""
+    """What became of one slot: ``sentence`` says it in words, ``error`` is set where ``state`` is ``failed``.
+
+    ``excused``: it failed in a way that does not pass, and its row is optional.
+    """
 
     slot: str
     source: str
@@ -92,6 +95,7 @@ class Fetched:
     seconds: float
     file: ArchivedFile | None = None
     error: KetenpipeError | None = None
+    excused: bool = False
 
 
 @dataclass(frozen=True)
@@ -304,7 +308,10 @@ def fetch_files(
             sentence = _sentence(kept)
             result = Fetched(row.slot, row.source, kept.state, sentence, came, time.monotonic() - begun, kept.file)
         except KetenpipeError as error:
-            result = Fetched(row.slot, row.source, "failed", str(error), 0, time.monotonic() - begun, error=error)
+            excused = row.optional and which is None and isinstance(error, UpstreamFailed) and not error.passing
+            sentence = f"{error} It is optional: what rests on it is left out." if excused else str(error)
+            seconds = time.monotonic() - begun
+            result = Fetched(row.slot, row.source, "failed", sentence, 0, seconds, error=error, excused=excused)
         told.done(row.slot, result.sentence)
         results.append(result)
     if which is None and len(wanted) == len(rows):
@@ -355,12 +362,12 @@ def take_by_hand(archive: Archive, upstreams: Upstreams, slot: str, path: Path) 
 
 
 def raise_if_failed(results: Sequence[Fetched]) -> None:
-    """Raise what went wrong, once everything was tried.
+    """Raise what went wrong, once everything was tried; an optional file that a server refuses is excused.
 
     Raises:
         KetenpipeError: the only failure as it is; of several, one :class:`UpstreamFailed` that names each.
     """
-    failed = [r for r in results if r.error is not None]
+    failed = [r for r in results if r.error is not None and not r.excused]
     if len(failed) == 1 and failed[0].error is not None:
         raise failed[0].error
     if failed:

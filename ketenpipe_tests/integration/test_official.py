@@ -185,6 +185,10 @@ def test_when_upstream_fails_the_release_stays_and_the_archive_still_computes(
     assert "world_mining_data.csv: there is no such file" in result.stderr
     assert "Traceback" not in result.stderr
     assert reader.latest(home).release == before
+    told = call("sources", "fetch", "--json")
+    document = json.loads(told.stdout)
+    assert told.exit_code == document["error"]["exit_code"] == 1
+    assert {f["slot"]: f["state"] for f in document["files"]}["mining/wmd"] == "failed"
     again = call(*RUN, "--no-fetch")
     assert again.exit_code == 0, again.stderr
 

@@ -309,6 +309,23 @@ def test_one_that_fails_does_not_stop_the_others(world: World) -> None:
     raise_if_failed([r for r in results.values() if r.state == "new"])
 
 
+def test_an_optional_file_that_a_server_refuses_stops_nothing(world: World) -> None:
+    rows = [r.model_copy(update={"optional": r.source == "icio"}) for r in world.upstreams.files]
+    upstreams = world.upstreams.model_copy(update={"files": tuple(rows)})
+    world.server.misbehave("status", ZIP, times=None, status=403)
+    results = fetch_files(world.archive, upstreams, world.http)
+    (refused,) = [r for r in results if r.state == "failed"]
+    assert refused.excused
+    assert "optional: what rests on it is left out" in refused.sentence
+    raise_if_failed(results)
+    with pytest.raises(UpstreamFailed, match="may refuse programs"):
+        raise_if_failed(fetch_files(world.archive, upstreams, world.http, ["icio"]))
+    world.server.behave()
+    world.server.misbehave("status", ZIP, times=None, status=500)
+    with pytest.raises(UpstreamFailed, match="500"):
+        raise_if_failed(fetch_files(world.archive, upstreams, world.http))
+
+
 def test_a_name_that_is_not_configured_is_wrong_use(world: World) -> None:
     with pytest.raises(WrongUse, match="no source or slot 'bacci'"):
         world.fetch("bacci")
