@@ -84,8 +84,8 @@ class FileRow(_Row):
         enabled: False: fetched only when it is named, and not read.
         by_hand: True: read, but asked for only when it is named; for servers that refuse programs, see
             :func:`ketenpipe.sources.fetch.take_by_hand`.
-        optional: True: a server that refuses it, or has no such file, is told and stops nothing: its indicators are left
-            out until the file is there. A failure that passes stops the run all the same, so that it is tried again.
+        optional: True: a server that refuses it, or has no such file, is told and stops nothing: its indicators are
+            left out until the file is there. A failure that passes stops the run all the same, to be tried again.
     """
 
     source: SourceName
