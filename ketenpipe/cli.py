@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ketenpipe.dag.run import Progress
     from ketenpipe.observatory.reader import ReleaseInfo
     from ketenpipe.review.state import State
+    from ketenpipe.sources.archive import ArchivedFile
     from ketenpipe.sources.official import OfficialFetch
 
 P = ParamSpec("P")
@@ -546,20 +547,25 @@ def sources_verify(
     settings = load_settings(home=home)
     from ketenpipe.sources.archive import Archive
 
-    archive = Archive(settings.home)
-    files = archive.files(source)
+    hashed = 0
     with Status("Hashing", console=_err(), spinner="dots") as shown:
-        problems = archive.verify(source, lambda file: shown.update(f"Hashing {file.name}"))
+
+        def tell(file: ArchivedFile) -> None:
+            nonlocal hashed
+            hashed += 1
+            shown.update(f"Hashing {file.name}")
+
+        problems = Archive(settings.home).verify(source, tell)
     if as_json:
         found = [{"path": p.path, "sentence": p.sentence} for p in problems]
-        _print_json({"files": len(files), "whole": not problems, "problems": found})
+        _print_json({"files": hashed, "whole": not problems, "problems": found})
     else:
         for problem in problems:
             sys.stderr.write(f"{problem.path}: {problem.sentence}\n")
         if not problems:
             _out().print(
-                f"{len(files)} archived files are whole: each has the bytes that were fetched."
-                if files
+                f"{hashed} archived files are whole: each has the bytes that were fetched."
+                if hashed
                 else "The archive is empty; run 'ketenpipe sources fetch' first."
             )
     if problems:

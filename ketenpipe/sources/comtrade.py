@@ -38,7 +38,7 @@ import pycountry
 
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources.countries import is_known
-from ketenpipe.sources.opening import base_name, magic, open_binary, zip_entries
+from ketenpipe.sources.opening import base_name, header_line, magic, open_binary, zip_entries
 from ketenpipe.sources.places import Inventory, SourceFile, embedded
 from ketenpipe.sources.records import SourceRecord
 from ketenpipe.tables.contract import Table
@@ -465,8 +465,7 @@ def _read(path: Path, entry: str | None) -> _Raw:
 
 
 def _read_csv(path: Path, entry: str | None) -> _Raw:
-    with open_binary(path, entry) as stream:
-        line = stream.readline(1 << 20).decode("utf-8-sig", errors="replace").rstrip("\r\n")
+    line = header_line(path, entry)
     delimiter = max(",\t;", key=line.count)
     header = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
     chosen = _chosen(header, path, entry)

@@ -788,6 +788,7 @@ def fetch_comtrade(
         sentence = _without_a_key(archive, config)
         if named:
             raise KeyRefused(sentence)
+        (progress or Silent()).done("comtrade", sentence)
         return ComtradeFetch((), 0, 0, None, sentence)
     return _Fetch(client, archive, tuple(sorted(set(codes))), progress or Silent()).run(
         wanted_periods(config, client.now()) if periods is None else sorted(set(periods))
@@ -850,7 +851,8 @@ class _Fetch:
     def _sentence(self, current: int, remaining: int, stopped: KetenpipeError | None) -> str:
         states = [f.state for f in self.done]
         parts = [f"{states.count(s)} {s}" for s in ("new", "changed", "unchanged", "failed") if s in states]
-        got = f"UN Comtrade: {', '.join(parts) if parts else 'nothing to fetch'}, {current} up to date"
+        none = "nothing to fetch" if stopped is None else "nothing was fetched"
+        got = f"UN Comtrade: {', '.join(parts) if parts else none}, {current} up to date"
         if not self.codes:
             got = "UN Comtrade: no codes were asked for"
         if stopped is None:

@@ -173,7 +173,7 @@ def read_concordance(file: SourceFile) -> tuple[pa.Table, SourceRecord] | None:
         InputRefused: a code that is no code of its system, a conversion that gives one code two targets, no pair at
             all, a damaged file.
     """
-    vintage = file.sidecar.release or f"undeclared:{file.sha256[:8]}"
+    vintage = _vintage(file)
     found: set[tuple[str, str, str, str, str]] = set()
     parts = blank = read = 0
     for place, layout, lines in _tables(file):
@@ -208,11 +208,19 @@ def read_concordance(file: SourceFile) -> tuple[pa.Table, SourceRecord] | None:
     columns = list(zip(*sorted(found), strict=True))
     arrays = [pa.array(c, pa.string()) for c in columns]
     table = pa.table([*arrays, pa.array([vintage] * len(found), pa.string())], schema=CONCORDANCE_SCHEMA)
-    record = SourceRecord(
+    return table, _record(file, read, blank, f"{blank} rows lack one of the two codes" if blank else None)
+
+
+def _vintage(file: SourceFile) -> str:
+    return file.sidecar.release or f"undeclared:{file.sha256[:8]}"
+
+
+def _record(file: SourceFile, read: int, refused: int, reason: str | None) -> SourceRecord:
+    return SourceRecord(
         source="concordance",
         file=file.path.name,
         path=file.relative,
-        vintage=vintage,
+        vintage=_vintage(file),
         from_year=None,
         to_year=None,
         sha256=file.sha256,
@@ -222,10 +230,9 @@ def read_concordance(file: SourceFile) -> tuple[pa.Table, SourceRecord] | None:
         citation=file.sidecar.citation,
         url=file.sidecar.url,
         rows_read=read,
-        rows_refused=blank,
-        reason=f"{blank} rows lack one of the two codes" if blank else None,
+        rows_refused=refused,
+        reason=reason,
     )
-    return table, record
 
 
 def read_concordances(inventory: Inventory) -> ConcordanceData:
@@ -236,7 +243,9 @@ def read_concordances(inventory: Inventory) -> ConcordanceData:
     for file in inventory.of("concordance"):
         got = read_concordance(file)
         if got is None:
-            notes.append(f"{file.relative}: its columns are not those of a concordance (HS5_6d, ISIC3_4d, ...)")
+            why = "its columns are not those of a concordance (HS5_6d, ISIC3_4d, ...)"
+            records.append(_record(file, 0, 0, why))
+            notes.append(f"{file.relative}: {why}")
         else:
             tables.append(got[0])
             records.append(got[1])

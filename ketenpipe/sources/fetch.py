@@ -332,8 +332,8 @@ def take_by_hand(archive: Archive, upstreams: Upstreams, slot: str, path: Path) 
 
     Raises:
         WrongUse: there is no such slot.
-        InputRefused: there is no such file, or its name does not state the release.
-        UpstreamFailed: another kind of file than the row's, or a damaged one.
+        InputRefused: there is no such file, its name does not state the release, it is another kind of file than the
+            row's, damaged, or has another hash than the row states.
         DiskFull: there is no room.
     """
     row, begun = upstreams.row(slot), time.monotonic()
@@ -354,8 +354,16 @@ def take_by_hand(archive: Archive, upstreams: Upstreams, slot: str, path: Path) 
         try:
             shutil.copyfile(path, copy)
             note = " ".join(filter(None, (row.note, "Downloaded by hand.")))
+            if row.sha256 is not None and (found := sha256_of(copy)) != row.sha256:
+                raise InputRefused(
+                    f"the file has sha256 {found[:12]}... where upstreams.toml expects {row.sha256[:12]}...",
+                    path=path,
+                    todo="compare with what the source publishes",
+                )
             came = Downloaded(copy, copy.stat().st_size, None, None, "")
             kept = _keep(archive, row, url, name, came, note)
+        except UpstreamFailed as failed:
+            raise InputRefused(failed.what, path=path, todo="download it again") from failed
         finally:
             copy.unlink(missing_ok=True)
     return Fetched(slot, row.source, kept.state, _sentence(kept), kept.file.bytes, time.monotonic() - begun, kept.file)

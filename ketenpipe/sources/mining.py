@@ -212,7 +212,7 @@ def read_mining(inventory: Inventory) -> MiningData:
 
     Raises:
         InputRefused: an unknown layout, text for a figure, a negative figure, a material in two units, two files or two
-            statistics, a figure of a country whose name is not known.
+            statistics, a figure of a country whose name is not known, a file of which nothing is left.
     """
     columns: dict[str, list[object]] = {f.name: [] for f in MINING_SCHEMA}
     records: list[SourceRecord] = []
@@ -225,6 +225,12 @@ def read_mining(inventory: Inventory) -> MiningData:
                 "the file holds no figure of production by country",
                 path=file.path,
                 todo="take the table of world production, or take the file out of the folder",
+            )
+        if not content.kept:
+            raise InputRefused(
+                f"of {content.read} figures none is left: each is a total, of no country, or stands twice",
+                path=file.path,
+                todo="use the table as downloaded, or take the file out of the folder",
             )
     holder = _holders(files, contents)
     for file, content in zip(files, contents, strict=True):

@@ -6,6 +6,7 @@ Belongs here: bytes, compression, hashes, decoding, small CSV tables. Does not b
 
 from __future__ import annotations
 
+import codecs
 import copy
 import csv
 import gzip
@@ -223,9 +224,19 @@ def content_sha256(path: Path) -> str:
 
 
 def read_text(path: Path, entry: str | None = None) -> str:
-    """The whole content as text: UTF-8 (a byte order mark is dropped), else Windows-1252, else Latin-1."""
+    """The whole content as text: UTF-16 where its byte order mark says so, else UTF-8, Windows-1252 or Latin-1."""
     with open_binary(path, entry) as stream:
         raw = stream.read()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return raw.decode("utf-16")
+        except UnicodeDecodeError as broken:
+            raise InputRefused(
+                f"not readable as UTF-16 ({broken.reason})",
+                path=path,
+                where=f"zip entry {entry}" if entry else None,
+                todo="download it again",
+            ) from broken
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return raw.decode(encoding)
@@ -278,19 +289,36 @@ def read_rows(
     return header, rows
 
 
-def header_of(path: Path, entry: str | None = None) -> list[str]:
-    """The cleaned column names of a CSV file: blanks, quotes and a byte order mark removed."""
+def header_line(path: Path, entry: str | None = None) -> str:
+    """The first line of a CSV file as text, without a byte order mark and the end of the line.
+
+    Raises:
+        InputRefused: the file is empty, or no text in lines (UTF-16, packed once more, lines that end in CR alone).
+    """
+    where = f"zip entry {entry}" if entry else None
     with open_binary(path, entry) as stream:
         line = stream.readline(1 << 22)
-    text = line.decode("utf-8-sig", errors="replace")
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputRefused("the file is UTF-16, not UTF-8", path=path, where=where, todo="save it as CSV in UTF-8")
+    text = line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
     if not text.strip():
+        raise InputRefused("the file is empty", path=path, where=where, todo="download it again")
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text):
+        raise InputRefused("the file is no text", path=path, where=where, todo="unpack it, or download it again")
+    if "\r" in text:
         raise InputRefused(
-            "the file is empty",
-            path=path,
-            where=f"zip entry {entry}" if entry else None,
-            todo="download it again",
+            "its lines end in a carriage return alone", path=path, where=where, todo="use the file as downloaded"
         )
-    return [cell.strip().strip('"').strip() for cell in next(csv.reader([text.rstrip("\r\n")]))]
+    return text
+
+
+def header_of(path: Path, entry: str | None = None) -> list[str]:
+    """The cleaned column names of a CSV file: blanks, quotes and a byte order mark removed.
+
+    Raises:
+        InputRefused: as :func:`header_line`.
+    """
+    return [cell.strip().strip('"').strip() for cell in next(csv.reader([header_line(path, entry)]))]
 
 
 def number(text: str) -> float | None:

@@ -62,6 +62,12 @@ class VintageRange(_Row):
     from_year: int
     to_year: int
 
+    @model_validator(mode="after")
+    def _ordered(self) -> VintageRange:
+        if self.from_year > self.to_year:
+            raise ValueError(f"the years of '{self.vintage}' end before they begin ({self.from_year}-{self.to_year})")
+        return self
+
 
 class FileRow(_Row):
     """One official file.
@@ -175,15 +181,21 @@ class Upstreams(_Row):
         """The rows that are meant: all that are switched on, or those of the sources and slots that are named.
 
         Raises:
-            WrongUse: a name that is neither a source nor a slot.
+            WrongUse: a name that is neither a source nor a slot, or a source of which every row is switched off.
         """
         if which is None:
             return tuple(row for row in self.files if row.enabled)
         wanted: list[FileRow] = []
         for name in which:
             rows = [r for r in self.files if r.slot == name or (r.source == name and r.enabled)]
+            if not rows and (off := [r.slot for r in self.files if r.source == name]):
+                raise WrongUse(
+                    f"every row of '{name}' in upstreams.toml is switched off: name its slot ({', '.join(off)}), or "
+                    "set enabled = true"
+                )
             if not rows:
                 known = [*dict.fromkeys(r.source for r in self.files), *(r.slot for r in self.files)]
+                known += [] if self.comtrade is None else ["comtrade"]
                 raise WrongUse(f"upstreams.toml has no source or slot '{name}' (it has {', '.join(known)})")
             wanted += [r for r in rows if r not in wanted]
         return tuple(wanted)
@@ -204,7 +216,7 @@ def load_upstreams(*dirs: Path) -> Upstreams:
         raise InputRefused(f"there is no {NAME}", path=dirs[-1] if dirs else None, todo="restore it")
     path = paths[-1]
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
         raise InputRefused(f"not readable as TOML ({broken})", path=path) from broken
     if unknown := sorted(set(raw) - {"file", "comtrade"}):

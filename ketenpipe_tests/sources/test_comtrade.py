@@ -445,6 +445,16 @@ def test_rows_that_are_left_out_need_not_be_right(folder: Folder) -> None:
         ("page.json", "<html>sign in</html>", "the file is a web page, not data; download it again"),
         ("none.json", " \n", "the file is empty; download it again"),
         (
+            "utf_2024.csv",
+            "reporter,partner,cmd,flow,value,netwgt\r\n528,156,010121,M,1,1\r\n".encode("utf-16"),
+            "the file is UTF-16, not UTF-8; save it as CSV in UTF-8",
+        ),
+        (
+            "mac_2024.csv",
+            "reporter,partner,cmd,flow,value,netwgt\r528,156,010121,M,1,1\r",
+            "its lines end in a carriage",
+        ),
+        (
             "c_2024.csv",
             "reporter,partner,cmd,flow,netwgt\n",
             "column 'primaryValue' is missing (found: reporter, partner",

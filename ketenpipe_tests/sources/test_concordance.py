@@ -64,6 +64,11 @@ def test_codes_are_padded_and_pairs_distinct(drop: Drop) -> None:
         }
     ]
     assert len(data.notes) == 1
+    # a file that is no concordance is not passed over in silence
+    assert [(r.path, r.rows_read, r.reason) for r in data.records] == [
+        ("concordance/a.csv", 2, None),
+        ("concordance/desc.csv", 0, "its columns are not those of a concordance (HS5_6d, ISIC3_4d, ...)"),
+    ]
     drop.put("concordance/a.csv", "HS5_6d,HS0_6d\n0101.2,010111\n")
     with pytest.raises(InputRefused, match=r"a\.csv, line 2: '0101\.2' is no code of HS17\."):
         read_concordances(drop.inventory())
@@ -185,7 +190,8 @@ def test_two_editions_of_one_concordance_are_refused(drop: Drop) -> None:
 # -- real files -----------------------------------------------------------------------------------------------
 def test_the_development_concordances() -> None:
     data = read_concordances(discover(shared_data("concordance").parent))
-    assert len(data.records) == 9
+    assert [r.path for r in data.records if not r.rows_read] == ["concordance/isic4_desc.csv"]
+    assert len(data.records) == 10
     assert {len(r["from_code"]) for r in data.table.to_pylist() if r["from_system"] == "HS17"} == {6}
     assert pairs_between(data.table, "HS92", "HS17") is None
 

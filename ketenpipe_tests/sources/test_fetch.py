@@ -894,7 +894,11 @@ def test_a_file_by_hand_must_hold_what_a_fetched_one_must(world: World, tmp_path
     path = tmp_path / "BACI.zip"
     cases: list[tuple[str, type[KetenpipeError], str]] = [
         ("baci/HS17", InputRefused, r"the name does not match BACI_HS17_.* give it its native name"),
-        ("icio/SML_2016-2022", UpstreamFailed, "an HTML page came instead of a zip file"),
+        (
+            "icio/SML_2016-2022",
+            InputRefused,
+            r"BACI\.zip: an HTML page came instead of a zip file; download it again\.",
+        ),
         ("icio/nothing", WrongUse, "has no row for 'icio/nothing'"),
     ]
     path.write_bytes(b"<html>")
@@ -908,6 +912,13 @@ def test_a_file_by_hand_must_hold_what_a_fetched_one_must(world: World, tmp_path
     result = take_by_hand(world.archive, world.upstreams, "baci/HS17", native)
     assert result.file is not None
     assert (result.file.label, result.file.sidecar.release) == ("V202601", "V202601")
+    toml = world.home / "reference" / "upstreams.toml"
+    toml.write_text(toml.read_text().replace('label = "2025"', f'label = "2025"\nsha256 = "{"0" * 64}"'))
+    path.write_bytes(world.server.files[ZIP].content)
+    with pytest.raises(
+        InputRefused, match=r"BACI\.zip: the file has sha256 .* where upstreams.toml expects 000000000000"
+    ):
+        take_by_hand(world.archive, load_upstreams(toml.parent), "icio/SML_2016-2022", path)
     assert not world.parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -91,6 +92,15 @@ def test_bad_rows_are_refused(drop: Drop, rows: str, sentence: str) -> None:
     drop.baci()
     drop.put("mining/m.csv", HEAD + rows)
     with pytest.raises(InputRefused, match=sentence):
+        read_mining(drop.inventory())
+
+
+def test_a_table_that_was_joined_to_itself_is_refused(drop: Drop) -> None:
+    row = "Gold,Chile,152,CHL,kg,r,2022,5\n"
+    drop.baci()
+    drop.put("mining/a.csv", HEAD + row * 2)
+    said = "a.csv: of 2 figures none is left: each is a total, of no country, or stands twice; use the table"
+    with pytest.raises(InputRefused, match=re.escape(said)):
         read_mining(drop.inventory())
 
 

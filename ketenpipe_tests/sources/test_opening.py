@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import io
 import stat
 import struct
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources import opening
-from ketenpipe.sources.opening import check_zip, open_binary, read_text, zip_entries
+from ketenpipe.sources.opening import check_zip, header_of, open_binary, read_text, zip_entries
 
 
 def packed(path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes], how: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -170,3 +172,28 @@ def test_every_way_of_reading_gives_the_content(
         packed(path, ("a.csv", content * times), how=how)
         with open_binary(path, "a.csv") as stream:
             assert read(stream) == content * times  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("t,i,j\n1,2,3\n".encode("utf-16"), "the file is UTF-16, not UTF-8; save it as CSV in UTF-8."),
+        (b"t,i,j\r1,2,3\r", "its lines end in a carriage return alone; use the file as downloaded."),
+        (gzip.compress(b"t,i,j\n1,2,3\n"), "the file is no text; unpack it, or download it again."),
+        (b"\r\n\r\n", "the file is empty; download it again."),
+    ],
+)
+def test_a_header_that_is_no_line_of_text_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    # packed once, so that what was packed twice is met as well
+    (path := tmp_path / "a.csv.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(InputRefused) as refused:
+        header_of(path)
+    assert str(refused.value) == f"{path}: {sentence}"
+
+
+def test_utf_16_with_its_mark_is_read_as_such(tmp_path: Path) -> None:
+    (path := tmp_path / "a.csv").write_bytes("é,b\n".encode("utf-16"))
+    assert read_text(path) == "é,b\n"
+    path.write_bytes(codecs.BOM_UTF16_LE + b"a")
+    with pytest.raises(InputRefused, match=r"a\.csv: not readable as UTF-16 \(truncated data\); download it again\."):
+        read_text(path)

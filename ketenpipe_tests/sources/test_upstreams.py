@@ -74,6 +74,10 @@ def test_without_a_file_the_folder_is_named(tmp_path: Path) -> None:
         (('label = "2025"', 'label = "2025"\nlabel_key = "x"'), "at most one of label, label_pattern and label_key"),
         (("45", "0"), "stale_after_days: Input should be greater than 0"),
         (('source = "icio"', 'source = "icoi"'), "source: Input should be 'baci', 'icio'"),
+        (
+            ('label = "2025"', 'vintages = [{ vintage = "x", from_year = 2022, to_year = 1996 }]'),
+            "vintages.0: the years of 'x' end before they begin (2022-1996).",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_taken_is_named(tmp_path: Path, change: tuple[str, str], said: str) -> None:
@@ -101,6 +105,10 @@ def test_the_section_comtrade_is_handed_on(tmp_path: Path) -> None:
     assert loaded(tmp_path, GOOD).comtrade is None
 
 
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "\ufeff" + GOOD).files == loaded(tmp_path, GOOD).files
+
+
 def test_what_is_asked_for_by_name(tmp_path: Path) -> None:
     ups = loaded(tmp_path, GOOD + GOOD.replace("SML_2016-2022", "old") + "enabled = false\n")
     assert [r.slot for r in ups.chosen(None)] == ["icio/SML_2016-2022"]
@@ -108,6 +116,13 @@ def test_what_is_asked_for_by_name(tmp_path: Path) -> None:
     assert [r.slot for r in ups.chosen(["icio/old", "icio"])] == ["icio/old", "icio/SML_2016-2022"]
     with pytest.raises(WrongUse, match=r"no source or slot 'bacci' \(it has icio, icio/SML_2016-2022, icio/old\)"):
         ups.chosen(["bacci"])
+    with pytest.raises(WrongUse, match=r"\(it has icio, icio/SML_2016-2022, icio/old, comtrade\)"):
+        loaded(tmp_path, (tmp_path / "upstreams.toml").read_text() + "[comtrade]\n").chosen(["bacci"])
+    off = loaded(tmp_path, GOOD + "enabled = false\n")
+    with pytest.raises(
+        WrongUse, match=r"every row of 'icio' .* is switched off: name its slot \(icio/SML_2016-2022\), or"
+    ):
+        off.chosen(["icio"])
     with pytest.raises(WrongUse, match="no row for 'x'"):
         ups.row("x")
 
