@@ -1,191 +1,547 @@
 """Industry layer: how far the focus's industries lean on other countries, from inter-country input-output tables.
 
-Belongs here: face value, look-through, market side, hidden ratio and tiers of an industry. Only the columns that
-are asked for are solved, with one factorisation per table. Everything from a synthetic table says so in its basis.
+Belongs here: the focus's industries and countries, and the tables of the release: face value, look-through, market
+side, hidden ratio, tiers, position in the chain, concentration, extraction, inverse-important coefficients. Does not
+belong here: the algebra (:mod:`ketenpipe.chain.leontief`). One factorisation per table serves every focus and measure.
+Everything from a synthetic table says so in its basis.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
+from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 from ketenpipe.chain.catalogue import Reference
+from ketenpipe.chain.leontief import (
+    TRACE,
+    Array,
+    Importance,
+    Indices,
+    Leanings,
+    Leontief,
+    NoInverse,
+    extraction,
+    leanings,
+)
 from ketenpipe.chain.tracing import focus_members
-from ketenpipe.errors import InputRefused
+from ketenpipe.errors import WrongUse
 from ketenpipe.sources.icio import IcioTable
-from ketenpipe.tables.registry import INDUSTRY_EXPOSURE, INDUSTRY_TIERS
+from ketenpipe.tables.contract import Table, round_significant
+from ketenpipe.tables.registry import INDUSTRY_COEFFICIENTS, INDUSTRY_EXPOSURE, INDUSTRY_MEASURES, INDUSTRY_TIERS
 
 TIERS = 4
 HIDDEN_RATIO_FROM = 0.01
+#: Share of a country's deliveries to the focus that the extraction lets fall away.
+EXTRACTION_SHARE = 1.0
+#: Inverse-important coefficients per industry.
+TOP_COEFFICIENTS = 10
 
-Array = np.ndarray
+Words = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
 class Industry:
-    """Tables of the industry layer: industry_exposure, industry_tiers (contracts of the registry)."""
+    """Tables of the industry layer, in the registry's contracts."""
 
     industry_exposure: pa.Table
     industry_tiers: pa.Table
+    industry_measures: pa.Table
+    industry_coefficients: pa.Table
 
 
 @dataclass(frozen=True)
-class Leaning:
-    """Inputs and sales of one industry (of one or several countries), summed by row label (n).
+class Focus:
+    """One focus within one table.
 
-    Args:
-        direct: ``Z_j``, direct inputs.
-        total: ``((L - I) x)_j``, direct and indirect inputs behind its output.
-        tiers: ``(A x, A^2 x, ...)`` restricted to the industry, shape (tiers, n).
-        sales: ``((G - I)' x)_j``, direct and indirect sales (Ghosh).
+    Attributes:
+        name: country or bloc; a bloc's members are one country of that name.
+        table: the input-output table.
+        countries: the C countries, the focus among them, sorted.
+        member_of: 1 where a row belongs to a country, shape (C, n).
+        foreign: which countries are not the focus, shape (C).
+        industries: the m industries of the focus.
+        groups: the columns of each.
+        made: output of each, shape (m).
     """
 
-    direct: Array
-    total: Array
-    tiers: Array
-    sales: Array
+    name: str
+    table: IcioTable
+    countries: Words
+    member_of: Array
+    foreign: npt.NDArray[np.bool_]
+    industries: Words
+    groups: list[Indices]
+    made: Array
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What every row of this focus and table has."""
+        return {
+            "focus": self.name,
+            "year": self.table.year,
+            "basis": "synthetic" if self.table.synthetic else "icio",
+        }
+
+    @property
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """Which industries have output, shape (m)."""
+        return self.made > 0
+
+    @property
+    def columns(self) -> Indices:
+        """The focus's own rows and columns that have output."""
+        own = np.flatnonzero(self.member_of[~self.foreign][0])
+        return own[self.table.OUT[own] > 0]
 
 
-def technical_coefficients(z: Array, output: Array) -> Array:
-    """``A = Z diag(1/x)``; a column without output is 0 (its indicators are null, see the callers)."""
-    safe = np.where(output > 0, output, 1.0)
-    return np.where(output[np.newaxis, :] > 0, z / safe[np.newaxis, :], 0.0)
-
-
-def leanings(z: Array, output: Array, wanted: Iterable[Array], tiers: int = TIERS) -> list[Leaning]:
-    """Direct and total inputs and sales of groups of columns, from one LU factorisation.
-
-    ``L = (I - A)^-1``, ``G = diag(1/x) L diag(x)`` (Ghosh). A group's columns are weighted by their output, so that
-    its direct inputs are ``Z``'s own. Industries without output take no part.
-
-    Args:
-        z: ``Z[i, j]``, deliveries of i to j, shape (n, n).
-        output: ``x``, shape (n).
-        wanted: index arrays of columns, each a group.
-        tiers: how many tiers ``A x, A^2 x, ...`` to return.
+def focus_in(table: IcioTable, reference: Reference, name: str) -> Focus | None:
+    """A focus's place in a table; None where the table has none of its countries.
 
     Raises:
-        InputRefused: ``I - A`` is singular (an industry that only feeds itself).
+        WrongUse: neither a country's code nor a bloc with members in that year.
     """
-    a = technical_coefficients(z, output)
-    n = len(output)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", LinAlgWarning)
-            factors = lu_factor(np.eye(n) - a)
-        singular = bool(np.any(np.abs(np.diag(factors[0])) < 1e-12))
-    except LinAlgWarning:
-        singular = True
-    if singular:
-        raise InputRefused(
-            "the input-output table is singular: some industries only feed themselves",
-            todo="check the table's output row against its deliveries",
-        )
-    found = []
-    for columns in wanted:
-        made = np.zeros(n)
-        made[columns] = output[columns]
-        total = lu_solve(factors, made) - made
-        step, by_tier = made, []
-        for _ in range(tiers):
-            step = a @ step
-            by_tier.append(step)
-        # Ghosh: e_i' G = (1/x_i) e_i' L diag(x); row i weighted by x_i is (L' e_i) * x, hence no second factorisation.
-        sold = np.zeros(n)
-        sold[columns] = output[columns] > 0
-        sales = output * lu_solve(factors, sold, trans=1) - made
-        found.append(Leaning(z[:, columns].sum(axis=1), total, np.array(by_tier), sales))
-    return found
+    members = focus_members(reference, name, [table.year])[table.year]
+    owner = np.array([name if c in members else c for c, _ in table.labels], dtype=object)
+    inside = owner == name
+    if not inside.any():
+        return None
+    of = np.array([i for _, i in table.labels], dtype=object)
+    countries = np.array(sorted(set(owner)), dtype=object)
+    present = set(of[inside])
+    industries = np.array([i for i in table.industries if i in present], dtype=object)
+    groups = [np.flatnonzero(inside & (of == i)) for i in industries]
+    made = np.array([np.maximum(table.OUT[g], 0.0).sum() for g in groups])
+    member_of = (owner[np.newaxis, :] == countries[:, np.newaxis]).astype(np.float64)
+    return Focus(name, table, countries, member_of, countries != name, industries, groups, made)
 
 
-def build_industry(tables: Iterable[IcioTable], reference: Reference, foci: tuple[str, ...]) -> Industry:
-    """Face value, look-through, market side, hidden ratio and tiers for every industry of every focus.
+def build_industry(
+    tables: Iterable[IcioTable],
+    reference: Reference,
+    foci: tuple[str, ...],
+    *,
+    tiers: int = TIERS,
+    extraction_share: float = EXTRACTION_SHARE,
+    coefficients: int = TOP_COEFFICIENTS,
+) -> Industry:
+    """The industry layer for every industry of every focus, from one factorisation per table.
 
     ``FV[c] = sum_{i in c} Z_ij / sum_i Z_ij``; ``FIR[c] = sum_{i in c} (L-I)_ij / sum_i (L-I)_ij``; ``FMR`` with the
     Ghosh inverse; ``hidden_ratio`` = FIR/FV, both among foreign origins, where FIR >= 0.01, null where FV = 0. Tier
-    t's share is ``sum_{i in c} (A^t)_ij / sum_{i in c} (L-I)_ij``; the tail is tier -1. A bloc's members are one.
-    An industry without output: null, never 0.
+    t's share is ``sum_{i in c} (A^t)_ij / sum_{i in c} (L-I)_ij``; the tail is tier -1. A bloc's members are one, and
+    its industries weigh by output. The other measures: :func:`_measures` and :mod:`ketenpipe.chain.leontief`.
+    An industry without output: null, never 0. A table without an inverse: face values stand, all else is null.
 
     Source: Baldwin, Freeman, Theodorakopoulos; METHOD 1.
+
+    Args:
+        tables: one per year.
+        reference: for the blocs.
+        foci: countries and blocs.
+        tiers: how many tiers are shown one by one, at least 1.
+        extraction_share: share of a country's deliveries to the focus that falls away, above 0 and at most 1.
+        coefficients: how many inverse-important coefficients per industry; 0 for none.
+
+    Raises:
+        WrongUse: one of the last three is out of range.
     """
-    exposure: list[dict[str, object]] = []
-    tiers: list[dict[str, object]] = []
+    if tiers < 1:
+        raise WrongUse(f"the industry layer needs at least 1 tier, not {tiers}")
+    if not 0 < extraction_share <= 1:
+        raise WrongUse(f"the share that is extracted must be above 0 and at most 1, not {extraction_share}")
+    if coefficients < 0:
+        raise WrongUse(f"the number of inverse-important coefficients cannot be negative ({coefficients})")
+    parts: dict[str, list[pa.Table]] = {t.name: [t.empty()] for t in _CONTRACTS}
+    # The number of threads changes the last bits of a sum; one thread gives the same table everywhere.
     with threadpool_limits(limits=1):
         for table in tables:
-            for focus in foci:
-                _add_focus(exposure, tiers, table, reference, focus)
-    return Industry(INDUSTRY_EXPOSURE.conform(exposure), INDUSTRY_TIERS.conform(tiers))
+            places = [place for name in foci if (place := focus_in(table, reference, name)) is not None]
+            if places:
+                _add_table(parts, table, places, tiers, extraction_share, coefficients)
+    return Industry(*(t.conform(pa.concat_tables(parts[t.name])) for t in _CONTRACTS))
 
 
-def _add_focus(
-    exposure: list[dict[str, object]],
-    tiers: list[dict[str, object]],
+_CONTRACTS = (INDUSTRY_EXPOSURE, INDUSTRY_TIERS, INDUSTRY_MEASURES, INDUSTRY_COEFFICIENTS)
+
+
+def _add_table(
+    parts: dict[str, list[pa.Table]],
     table: IcioTable,
-    reference: Reference,
-    focus: str,
+    places: Sequence[Focus],
+    tiers: int,
+    share: float,
+    coefficients: int,
 ) -> None:
-    members = focus_members(reference, focus, [table.year])[table.year]
-    inside = np.array([c in members for c, _ in table.labels])
-    if not inside.any():
+    try:
+        economy = Leontief.of(table.Z, table.OUT)
+    except NoInverse as none:
+        for focus in places:
+            direct = np.stack([table.Z[:, g].sum(axis=1) for g in focus.groups], axis=1)
+            parts["industry_exposure"].append(_exposure(focus, direct, None, none.reason))
+            parts["industry_measures"].extend(_without_inverse(focus, direct, none.reason))
         return
-    owner = [focus if c in members else c for c, _ in table.labels]
-    countries = sorted(set(owner))
-    member_of = np.array([[o == c for o in owner] for c in countries], dtype=float)
-    foreign = np.array([c != focus for c in countries])
-    industries = [i for i in table.industries if any(inside & np.array([lab[1] == i for lab in table.labels]))]
-    columns = [np.flatnonzero(inside & np.array([lab[1] == i for lab in table.labels])) for i in industries]
-    basis = "synthetic" if table.synthetic else "icio"
-    for industry, at, lean in zip(industries, columns, leanings(table.Z, table.OUT, columns), strict=True):
-        common = {"focus": focus, "industry": industry, "year": table.year, "basis": basis}
-        alive = bool(table.OUT[at].sum() > 0)
-        face = _shares(member_of @ lean.direct) if alive else None
-        through = _shares(member_of @ lean.total) if alive else None
-        market = _shares(member_of @ lean.sales) if alive else None
-        face_abroad = _shares(np.where(foreign, member_of @ lean.direct, 0.0)) if alive else None
-        through_abroad = _shares(np.where(foreign, member_of @ lean.total, 0.0)) if alive else None
-        for k, country in enumerate(countries):
-            fv, fir = _at(face_abroad, k), _at(through_abroad, k)
-            hidden = None
-            if (
-                foreign[k]
-                and fv is not None
-                and fir is not None
-                and fv > 0
-                and (_at(through, k) or 0) >= HIDDEN_RATIO_FROM
-            ):
-                hidden = fir / fv
-            exposure.append(
+    labels = np.array([c for c, _ in table.labels], dtype=object)
+    sums_of = {c: k for k, c in enumerate(table.countries)}
+    sums = economy.backward(np.stack([labels == c for c in sums_of], axis=1).astype(np.float64))
+    to_final = economy.forward(np.maximum(economy.output, 0.0))
+    wanted = np.unique(np.concatenate([f.columns for f in places]))
+    rows = economy.rows(wanted)
+    for focus in places:
+        at = np.searchsorted(wanted, focus.columns)
+        own = rows[:, at]
+        group_of = np.stack([np.isin(focus.columns, g) for g in focus.groups], axis=1).astype(np.float64)
+        lean = leanings(economy, focus.groups, tiers, own @ group_of)
+        parts["industry_exposure"].append(_exposure(focus, lean.direct, lean, None))
+        parts["industry_tiers"].append(_tiers(focus, lean))
+        parts["industry_measures"].extend(_measures(focus, economy, lean, to_final))
+        supplier_sums = {c: sums[:, sums_of[c]] for c in focus.countries[focus.foreign]}
+        parts["industry_measures"].extend(_extractions(focus, economy, own, group_of, supplier_sums, share))
+        if coefficients and supplier_sums:
+            foreign_sums = np.sum(list(supplier_sums.values()), axis=0)
+            parts["industry_coefficients"].append(_coefficients(focus, economy, lean, foreign_sums, coefficients))
+
+
+def _exposure(focus: Focus, direct: Array, lean: Leanings | None, broken: str | None) -> pa.Table:
+    """Rows of industry_exposure, one per country and industry."""
+    shape = (len(focus.countries), len(focus.industries))
+    alive, foreign = focus.alive, focus.foreign
+    unknown = np.full(shape, np.nan)
+    by_country = np.where(alive, focus.member_of @ direct, np.nan)
+    total = unknown if lean is None else np.where(alive, focus.member_of @ lean.total, np.nan)
+    sales = unknown if lean is None else np.where(alive, focus.member_of @ lean.sales, np.nan)
+    face, through, market = _shares(by_country), _shares(total), _shares(sales)
+    face_abroad, through_abroad = _abroad(by_country, foreign), _abroad(total, foreign)
+    wide = foreign[:, np.newaxis] & (np.nan_to_num(through) >= HIDDEN_RATIO_FROM)
+    shown = wide & (np.nan_to_num(face_abroad) > 0)
+    hidden = np.where(shown, through_abroad / np.where(shown, face_abroad, 1.0), np.nan)
+    reason = _first(
+        shape,
+        (np.broadcast_to(~alive, shape), "zero_output"),
+        (np.full(shape, broken is not None), broken or ""),
+        (np.isnan(face), "no_intermediate_inputs"),
+        (foreign[:, np.newaxis] & np.isnan(face_abroad), "no_foreign_inputs"),
+        (np.isnan(market), "no_intermediate_sales"),
+        (wide & ~shown, "no_face_value"),
+    )
+    return _block(
+        INDUSTRY_EXPOSURE,
+        shape,
+        **focus.common,
+        country=focus.countries[:, np.newaxis],
+        industry=focus.industries,
+        face_value=face,
+        look_through=through,
+        market_side=market,
+        face_value_foreign=face_abroad,
+        look_through_foreign=through_abroad,
+        hidden_ratio=hidden,
+        reason=reason,
+    )
+
+
+def _tiers(focus: Focus, lean: Leanings) -> pa.Table:
+    """Rows of industry_tiers: the tiers one by one and the tail (-1), for countries behind the industry."""
+    whole = focus.member_of @ lean.total
+    there = focus.alive & (whole > TRACE * np.maximum(lean.total.sum(axis=0), 0.0)) & (whole > 0)
+    levels = np.concatenate([lean.tiers, lean.tail[np.newaxis]])
+    shares = (focus.member_of @ levels)[:, there] / whole[there]
+    at_country, at_industry = np.nonzero(there)
+    tier = np.array([*range(1, len(lean.tiers) + 1), -1])
+    return _block(
+        INDUSTRY_TIERS,
+        shares.shape,
+        **focus.common,
+        country=focus.countries[at_country],
+        industry=focus.industries[at_industry],
+        tier=tier[:, np.newaxis],
+        share=np.clip(shares, 0.0, 1.0),
+    )
+
+
+def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) -> list[pa.Table]:
+    """Position in the chain, propagation lengths and concentration.
+
+    - ``upstreamness``: ``U = G 1``, an output-weighted mean for a bloc (a step between two members is a step).
+    - ``downstreamness``: ``1'L``, weighted likewise.
+    - ``propagation_length``: ``L(L-I) / (L-I)``, both summed over a country's rows, and over a supplying industry's
+      rows in all countries; at least 1.
+    - ``content_hhi``, ``face_value_hhi``: ``sum_c s_c^2`` over foreign origins of FIR and of FV, renormalised; the
+      largest origin and its share as ``..._top_supplier`` (the first by code if two are equal).
+    - ``value_added_content``: ``sum_{i in c} v_i L_ij``, own country included, ``v = (VA + TLS)/x``; absolute values
+      renormalised, and ``value_added_hhi`` their HHI: what MARIO 1.3.2 calls concentration of and exposure through
+      trade content (read in its source).
+    """
+    alive = focus.alive
+    made = np.where(alive, focus.made, np.nan)
+    dead = (~alive, "zero_output")
+    industries = {**focus.common, "industry": focus.industries}
+    found = []
+
+    def of_industries(measure: str, values: Array, *reasons: tuple[Any, str], country: Words | None = None) -> None:
+        found.append(
+            _block(
+                INDUSTRY_MEASURES,
+                values.shape,
+                **industries,
+                country=country,
+                measure=measure,
+                value=values,
+                rank=_ranks(values),
+                reason=_first(values.shape, dead, *reasons),
+            )
+        )
+
+    of_industries("upstreamness", np.array([to_final[g[economy.alive[g]]].sum() for g in focus.groups]) / made)
+    of_industries("downstreamness", (lean.made.sum(axis=0) + lean.total.sum(axis=0)) / made)
+    everything = np.maximum(lean.total.sum(axis=0), 0.0)
+    of = np.array([i for _, i in focus.table.labels], dtype=object)
+    partners = np.array(focus.table.industries, dtype=object)
+    for key, names, summing in (
+        ("country", focus.countries, focus.member_of),
+        ("partner_industry", partners, (of[np.newaxis, :] == partners[:, np.newaxis]).astype(np.float64)),
+    ):
+        inputs = summing @ lean.total
+        there = alive & (inputs > TRACE * everything) & (inputs > 0)
+        values = np.where(there, (summing @ lean.steps) / np.where(there, inputs, 1.0), np.nan)
+        found.append(
+            _block(
+                INDUSTRY_MEASURES,
+                values.shape,
+                **industries,
+                **{key: names[:, np.newaxis]},
+                measure="propagation_length",
+                value=values,
+                rank=_ranks(values),
+                reason=_first(values.shape, dead, (~there, "no_inputs_from_there")),
+            )
+        )
+    for name, amounts in (("content", lean.total), ("face_value", lean.direct)):
+        found.extend(_concentration(focus, name, amounts, None))
+    spent = np.where(economy.alive, focus.table.VA + focus.table.TLS, 0.0)
+    rate = spent / np.where(economy.alive, economy.output, 1.0)
+    added = np.where(alive, np.abs(focus.member_of @ (rate[:, np.newaxis] * (lean.made + lean.total))), np.nan)
+    shares = _shares(added)
+    found.append(
+        _block(
+            INDUSTRY_MEASURES,
+            shares.shape,
+            **industries,
+            country=focus.countries[:, np.newaxis],
+            measure="value_added_content",
+            value=shares,
+            rank=_ranks(shares),
+            reason=_first(shares.shape, dead, (np.isnan(shares), "no_value_added")),
+        )
+    )
+    hhi = (shares**2).sum(axis=0)
+    of_industries("value_added_hhi", hhi, (np.isnan(hhi), "no_value_added"))
+    return found
+
+
+def _concentration(focus: Focus, name: str, amounts: Array, broken: str | None) -> list[pa.Table]:
+    """HHI and top supplier among foreign origins; null where there is nothing foreign."""
+    by_country = np.where(focus.alive, focus.member_of @ amounts, np.nan)
+    shares = _abroad(by_country, focus.foreign)
+    hhi = np.nansum(shares**2, axis=0)
+    known = ~np.isnan(shares[focus.foreign]).any(axis=0) & focus.foreign.any()
+    hhi = np.where(known, hhi, np.nan)
+    top = np.nan_to_num(shares, nan=-1.0).argmax(axis=0)
+    largest = np.where(known, shares[top, np.arange(len(top))], np.nan)
+    bought = np.maximum(np.nan_to_num(by_country), 0.0).sum(axis=0) > 0
+    reason = _first(
+        hhi.shape,
+        (~focus.alive, "zero_output"),
+        (np.full(hhi.shape, broken is not None), broken or ""),
+        (~known & ~bought, "no_intermediate_inputs"),
+        (~known, "no_foreign_inputs"),
+    )
+    return [
+        _block(
+            INDUSTRY_MEASURES,
+            values.shape,
+            **focus.common,
+            industry=focus.industries,
+            country=country,
+            measure=measure,
+            value=values,
+            rank=_ranks(values),
+            reason=reason,
+        )
+        for measure, values, country in (
+            (f"{name}_hhi", hhi, None),
+            (f"{name}_top_supplier", largest, np.where(known, focus.countries[top], None)),
+        )
+    ]
+
+
+def _extractions(
+    focus: Focus,
+    economy: Leontief,
+    own: Array,
+    group_of: Array,
+    supplier_sums: dict[str, Array],
+    share: float,
+) -> list[pa.Table]:
+    """Ranks of both sides of the extraction, see :func:`ketenpipe.chain.leontief.extraction`.
+
+    ``extraction_leontief`` ranks supplying countries by *their* loss of market; ``extraction_ghosh`` ranks them by
+    the loss of inputs of one industry of the focus, the *user*. No value is published: both models answer with what
+    cannot be substituted, which orders countries but is no forecast of a loss.
+    """
+    countries = np.array(list(supplier_sums), dtype=object)
+    users = focus.columns
+    if not len(countries):
+        return []
+    market = np.full(len(countries), np.nan)
+    inputs = np.full((len(countries), len(focus.industries)), np.nan)
+    weights = group_of * economy.output[users][:, np.newaxis]
+    weights = weights / np.where(focus.alive, weights.sum(axis=0), 1.0)
+    for k, country in enumerate(countries):
+        rows = np.flatnonzero(focus.member_of[focus.countries == country][0])
+        rows = rows[economy.alive[rows]]
+        if len(rows) and len(users):
+            lost = extraction(economy, rows, users, share, own, supplier_sums[country])
+            market[k] = lost.leontief
+            inputs[k] = np.where(focus.alive, lost.ghosh @ weights, np.nan)
+    # What is left of a loss that is none is rounding, and must not decide an order.
+    market[np.abs(market) < TRACE] = 0.0
+    inputs[np.abs(inputs) < TRACE] = 0.0
+    return [
+        _block(
+            INDUSTRY_MEASURES,
+            market.shape,
+            **focus.common,
+            country=countries,
+            measure="extraction_leontief",
+            rank=_ranks(market),
+            reason=_first(market.shape, (np.isnan(market), "zero_output"), (~np.isnan(market), "rank_only")),
+        ),
+        _block(
+            INDUSTRY_MEASURES,
+            inputs.shape,
+            **focus.common,
+            industry=focus.industries,
+            country=countries[:, np.newaxis],
+            measure="extraction_ghosh",
+            rank=_ranks(inputs),
+            reason=_first(inputs.shape, (np.isnan(inputs), "zero_output"), (~np.isnan(inputs), "rank_only")),
+        ),
+    ]
+
+
+def _coefficients(focus: Focus, economy: Leontief, lean: Leanings, foreign_sums: Array, count: int) -> pa.Table:
+    """Rows of industry_coefficients, see :class:`ketenpipe.chain.leontief.Importance`."""
+    outside = focus.member_of[focus.foreign].sum(axis=0) > 0
+    importance = Importance(economy, outside, foreign_sums)
+    labels = focus.table.labels
+    rows = []
+    for k, industry in enumerate(focus.industries):
+        if not focus.alive[k]:
+            continue
+        for rank, c in enumerate(importance.top(lean.made[:, k], lean.total[:, k], count), start=1):
+            rows.append(
                 {
-                    **common,
-                    "country": country,
-                    "face_value": _at(face, k),
-                    "look_through": _at(through, k),
-                    "market_side": _at(market, k),
-                    "face_value_foreign": fv if foreign[k] else None,
-                    "look_through_foreign": fir if foreign[k] else None,
-                    "hidden_ratio": hidden,
-                    "reason": "zero_output" if not alive else "no_intermediate_inputs" if face is None else None,
+                    **focus.common,
+                    "industry": industry,
+                    "rank": rank,
+                    "supplier_country": labels[c.supplier][0],
+                    "supplier_industry": labels[c.supplier][1],
+                    "user_country": labels[c.user][0],
+                    "user_industry": labels[c.user][1],
+                    "coefficient": float(economy.z[c.supplier, c.user] / economy.output[c.user]),
+                    "elasticity": c.elasticity,
                 }
             )
-            whole = float((member_of[k] * lean.total).sum())
-            if not alive or not whole > 0:
-                continue
-            parts = [float((member_of[k] * step).sum()) / whole for step in lean.tiers]
-            for tier, share in [*enumerate(parts, start=1), (-1, 1.0 - sum(parts))]:
-                tiers.append({**common, "country": country, "tier": tier, "share": min(max(share, 0.0), 1.0)})
+    return INDUSTRY_COEFFICIENTS.conform(rows)
 
 
-def _shares(values: Array) -> Array | None:
+def _without_inverse(focus: Focus, direct: Array, broken: str) -> list[pa.Table]:
+    """Measures of a table without an inverse: what needs none stands, all else is null with the reason."""
+    shape = (len(focus.industries),)
+    found = _concentration(focus, "face_value", direct, None)
+    for measure in ("upstreamness", "downstreamness", "propagation_length", "content_hhi", "value_added_hhi"):
+        reason = _first(shape, (~focus.alive, "zero_output"), (focus.alive, broken))
+        found.append(
+            _block(
+                INDUSTRY_MEASURES,
+                shape,
+                **focus.common,
+                industry=focus.industries,
+                measure=measure,
+                reason=reason,
+            )
+        )
+    countries = focus.countries[focus.foreign]
+    found.append(
+        _block(
+            INDUSTRY_MEASURES,
+            countries.shape,
+            **focus.common,
+            country=countries,
+            measure="extraction_leontief",
+            reason=broken,
+        )
+    )
+    found.append(
+        _block(
+            INDUSTRY_MEASURES,
+            (len(countries), *shape),
+            **focus.common,
+            industry=focus.industries,
+            country=countries[:, np.newaxis],
+            measure="extraction_ghosh",
+            reason=broken,
+        )
+    )
+    return found
+
+
+def _shares(values: Array) -> Array:
+    """Shares along the first axis, negative amounts as none; NaN where there is nothing to share."""
     positive = np.maximum(values, 0.0)
-    total = positive.sum()
-    return np.minimum(positive / total, 1.0) if total > 0 else None
+    total = positive.sum(axis=0)
+    known = total > 0
+    return np.where(known, np.minimum(positive / np.where(known, total, 1.0), 1.0), np.nan)
 
 
-def _at(shares: Array | None, k: int) -> float | None:
-    return None if shares is None else float(shares[k])
+def _abroad(values: Array, foreign: npt.NDArray[np.bool_]) -> Array:
+    """Shares among foreign origins; NaN for the focus itself, and where next to nothing of all amounts is foreign."""
+    outside = np.where(foreign[:, np.newaxis], values, 0.0)
+    none = np.maximum(outside, 0.0).sum(axis=0) <= TRACE * np.maximum(values, 0.0).sum(axis=0)
+    return np.where(foreign[:, np.newaxis] & ~none, _shares(outside), np.nan)
+
+
+def _ranks(values: Array) -> Array:
+    """Rank along the first axis, 1 = largest, equal values (to nine digits) share one; NaN stays."""
+    return rankdata(-round_significant(values), method="min", axis=0, nan_policy="omit")
+
+
+def _first(shape: tuple[int, ...], *cases: tuple[Any, str]) -> Words:
+    """The first reason that holds, None where none does."""
+    words = np.full(shape, None, dtype=object)
+    for holds, word in reversed(cases):
+        words[np.broadcast_to(holds, shape)] = word
+    return words
+
+
+def _block(contract: Table, shape: tuple[int, ...], **columns: Any) -> pa.Table:
+    """Rows of a contract from arrays that broadcast to one shape; what is not given is null."""
+    size = int(np.prod(shape))
+    arrays = []
+    for column in contract.columns:
+        given = columns.get(column.name)
+        if given is None:
+            arrays.append(pa.nulls(size, column.type))
+        elif isinstance(given, str | int):
+            arrays.append(pa.repeat(pa.scalar(given, column.type), size))
+        else:
+            flat = np.broadcast_to(given, shape).ravel()
+            arrays.append(pa.array(flat, from_pandas=True).cast(column.type))
+    return pa.table(arrays, schema=contract.schema())

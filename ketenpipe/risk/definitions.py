@@ -372,6 +372,17 @@ REASONS: dict[str, tuple[str, str]] = {
         "the industry buys no intermediate inputs",
         "de bedrijfstak koopt geen intermediaire goederen",
     ),
+    "no_foreign_inputs": ("none of the industry's inputs are foreign", "geen van de inputs is buitenlands"),
+    "no_intermediate_sales": ("the industry sells to final use only", "de bedrijfstak verkoopt alleen finaal"),
+    "no_face_value": ("nothing is bought there directly, the ratio is undefined", "geen directe inkoop aldaar"),
+    "no_inputs_from_there": ("no inputs come from there, at any tier", "geen inputs vandaar, in geen enkele schakel"),
+    "no_value_added": ("the table has no value added behind the industry", "geen toegevoegde waarde in de tabel"),
+    "rank_only": ("a rank only, no loss in money", "alleen een rangorde, geen verlies in geld"),
+    "singular_table": ("the input-output table has no inverse", "de input-outputtabel heeft geen inverse"),
+    "not_productive": (
+        "the input-output table uses more inputs than it makes",
+        "de input-outputtabel gebruikt meer inputs dan zij maakt",
+    ),
     "below_minimum": ("imports below the minimum value", "invoer onder de minimumwaarde"),
     "proxy_direct_imports": (
         "decided on direct imports, because production is not observed",

@@ -675,6 +675,81 @@ INDUSTRY_TIERS = Table(
     ("focus", "industry", "country", "year", "tier"),
     released=True,
 )
+INDUSTRY_MEASURE_NAMES = (
+    "upstreamness",
+    "downstreamness",
+    "propagation_length",
+    "content_hhi",
+    "content_top_supplier",
+    "face_value_hhi",
+    "face_value_top_supplier",
+    "value_added_content",
+    "value_added_hhi",
+    "extraction_leontief",
+    "extraction_ghosh",
+)
+INDUSTRY_MEASURES = Table(
+    "industry_measures",
+    "chain",
+    "One measure of one industry of the focus, towards a country or a supplying industry where the measure names one",
+    (
+        _focus,
+        Column("industry", STRING, "industry of the focus; null where the measure is of the focus as a whole"),
+        Column("country", STRING, "supplying country or region of the table; null where the measure names none"),
+        Column("partner_industry", STRING, "supplying industry, of all countries; null where the measure names none"),
+        _year,
+        Column(
+            "measure",
+            STRING,
+            "upstreamness (steps to final use), downstreamness (steps from primary inputs), propagation_length (mean "
+            "steps from supplier to user), content_hhi and face_value_hhi (HHI of foreign look-through and direct "
+            "inputs) with their top suppliers, value_added_content and value_added_hhi (by country of value added, own "
+            "included), extraction_leontief (the supplier's loss of market) and extraction_ghosh (the user's loss of "
+            "inputs) when its deliveries to the focus fall away; the last two are ranks only",
+            nullable=False,
+            allowed=INDUSTRY_MEASURE_NAMES,
+        ),
+        Column("value", FLOAT, "the figure, steps or a share as the measure says; null with a reason", minimum=0),
+        Column(
+            "rank",
+            INT,
+            "1 = largest, equal values share a rank; among the focus's industries, or among the countries (or "
+            "supplying industries) of one industry where the measure names them",
+            minimum=1,
+        ),
+        Column("basis", STRING, "icio, or synthetic where the table is no real economy", nullable=False, allowed=BASES),
+        _reason,
+    ),
+    ("focus", "industry", "country", "partner_industry", "year", "measure"),
+    released=True,
+)
+INDUSTRY_COEFFICIENTS = Table(
+    "industry_coefficients",
+    "chain",
+    "Inverse-important coefficients: the deliveries anywhere in the world to which an industry's lean on abroad reacts "
+    "most",
+    (
+        _focus,
+        Column("industry", STRING, "industry of the focus", nullable=False),
+        _year,
+        Column("rank", INT, "1 = largest absolute elasticity", nullable=False, minimum=1),
+        Column("supplier_country", STRING, "country or region that delivers", nullable=False),
+        Column("supplier_industry", STRING, "industry that delivers", nullable=False),
+        Column("user_country", STRING, "country or region that is delivered to", nullable=False),
+        Column("user_industry", STRING, "industry that is delivered to", nullable=False),
+        Column("coefficient", FLOAT, "deliveries per unit of the user's output", unit="share", nullable=False),
+        Column(
+            "elasticity",
+            FLOAT,
+            "percent by which the foreign share of all direct and indirect inputs moves if the coefficient is 1 "
+            "percent larger; negative where it makes the industry lean less on abroad",
+            nullable=False,
+        ),
+        Column("basis", STRING, "icio or synthetic", nullable=False, allowed=BASES),
+    ),
+    ("focus", "industry", "year", "rank"),
+    released=True,
+)
 COUNTRY_RISK = Table(
     "country_risk",
     "risk",
