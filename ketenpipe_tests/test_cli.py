@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from ketenpipe.cli import _kind, app
 from ketenpipe.observatory import reader
 from ketenpipe.settings import Settings
+from ketenpipe.sources.archive import Archive, Provenance
 from ketenpipe.sources.places import embedded
 
 COMMANDS = {
@@ -88,6 +89,23 @@ def test_a_refusal_inside_a_step_is_one_sentence(tmp_path: Path) -> None:
     as_json = call("run", "--home", tmp_path / "home", "--sources", sources, "--years", "2018", "--json")
     assert json.loads(as_json.stdout)["error"]["exit_code"] == 3
     assert not (tmp_path / "home" / "releases").exists()
+
+
+def test_verify_names_every_archived_file_that_is_not_whole(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    one, two, three = (
+        archive.keep("wgi", f"{name}.csv", name.encode(), Provenance(f"wgi/{name}", "2024")).file for name in "abc"
+    )
+    whole = call("sources", "verify", "--home", tmp_path)
+    assert (whole.exit_code, whole.stdout.split(" are")[0]) == (0, "3 archived files")
+    for path, content in ((one.path, b"x"), (two.path.with_name("b.csv.meta.json"), b"{")):
+        path.chmod(0o644)
+        path.write_bytes(content)
+    result = call("sources", "verify", "--home", tmp_path, "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["whole"], found["files"]) == (1, False, 2)
+    assert {p["path"] for p in found["problems"]} == {one.relative, f"{two.relative}.meta.json"}
+    assert three.name not in result.stdout
 
 
 def test_the_home_is_locked_by_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ publishing asset does not rely on that and reads the ledger itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.specs import key
-from ketenpipe.dag.versions import forget_checked, note_checked
+from ketenpipe.dag.versions import Versions, forget_checked, note_checked
 from ketenpipe.errors import ContractBroken
 from ketenpipe.sources.official import official_status
 from ketenpipe.tables import checks
@@ -142,9 +142,9 @@ def schema_and_keys(table: Table) -> Audit:
     return Audit(table, holds)
 
 
-def shown(audit: Audit, result: checks.CheckResult) -> dg.AssetCheckResult:
+def shown(audit: Audit, result: checks.CheckResult, more: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
     """An audit's result as Dagster shows it, with the first offending row."""
-    metadata: dict[str, Any] = {"rows": result.rows}
+    metadata: dict[str, Any] = {"rows": result.rows, **(more or {})}
     if result.offending is not None:
         metadata["first offending row"] = dg.MetadataValue.md(
             "\n".join(f"- {name}: {value}" for name, value in result.offending.items())
@@ -202,47 +202,66 @@ PARTITIONED: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
 
 
 def _of_partitions(step: str, tables: Sequence[Table], more: Sequence[Audit]) -> dg.AssetChecksDefinition:
-    """Checks of tables by partition: one partition in memory at a time; an audit sees the rows of every partition,
-    cut down to the distinct values of the columns it needs."""
+    """Checks of tables by partition, one partition in memory at a time.
+
+    A partition that is fresh (the same file passed before, and nothing that it is made of has changed) is not read
+    again. An audit sees the rows of every partition, cut down to the distinct values of the columns it needs.
+    """
     specs = [*(schema_and_keys(t).spec for t in tables), *(a.spec for a in more)]
 
     @dg.multi_asset_check(name=f"check_{step}", specs=specs)
     def checked(workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
-        store, passed = workspace.store, True
-        seen: dict[str, list[pa.Table]] = {a.name: [] for a in more}
-        there: list[tuple[dg.AssetKey, str | None]] = []
+        store, versions = workspace.store, Versions(workspace)
+        there: set[tuple[dg.AssetKey, str | None]] = set()
+        failed: set[tuple[dg.AssetKey, str | None]] = set()
         for table in tables:
-            schema, rows = schema_and_keys(table), 0
-            result = schema.check(table.empty())
-            wanted = {str(p) for p in workspace.partitions(table.name)} & set(store.partitions(table))
-            for partition in sorted(wanted):
+            schema, rows, read = schema_and_keys(table), 0, 0
+            first: tuple[str, ContractBroken] | None = None
+            for partition in _stored(workspace, table):
+                there.add((key(table), partition))
+                if versions.fresh(key(table), partition):
+                    rows += store.rows(table, partition)
+                    continue
+                read += 1
                 try:
                     rows += store.check(table, partition)
                 except ContractBroken as broken:
-                    result = checks.CheckResult(schema.name, False, str(broken), rows, {"partition": partition})
-                there.append((key(table), partition))
-                if not result.passed:
-                    break
-                for audit in (a for a in more if a.table is table):
-                    if audit.shape:
-                        shape = [
-                            dict(zip(audit.shape, row, strict=True))
-                            for row in store.distinct(table, audit.shape, partition)
-                        ]
-                        fields = pa.schema([table.schema().field(c) for c in audit.shape])
-                        seen[audit.name].append(pa.Table.from_pylist(shape, schema=fields))
-                    else:
-                        seen[audit.name].append(store.read(table, [partition]))
-            passed = passed and result.passed
-            yield shown(schema, replace(result, rows=rows))
+                    failed.add((key(table), partition))
+                    first = first or (partition, broken)
+            if first is None:
+                said = (
+                    f"{rows:,} rows of {table.name} hold their contract ({read} partitions read, the others as before)"
+                )
+                result = checks.CheckResult(schema.name, True, said, rows)
+            else:
+                result = checks.CheckResult(schema.name, False, str(first[1]), rows, {"partition": first[0]})
+            yield shown(schema, result, {"partitions read": read})
         for audit in more:
-            joined = pa.concat_tables(seen[audit.name]) if seen[audit.name] else audit.table.empty()
-            result = audit.check(joined)
-            passed = passed and (result.passed or not audit.blocking)
+            parts = {p: _part(workspace, audit, p) for p in _stored(workspace, audit.table)}
+            result = audit.check(pa.concat_tables(parts.values()) if parts else audit.table.empty())
+            if audit.blocking and not result.passed:
+                # Where no partition fails by itself they do not fit together, and any of them may be the wrong one.
+                alone = {p for p, rows_of in parts.items() if not audit.check(rows_of).passed}
+                failed |= {(key(audit.table), p) for p in alone or parts}
             yield shown(audit, result)
-        (note_checked if passed else forget_checked)(workspace, there)
+        note_checked(workspace, there - failed)
+        forget_checked(workspace, failed)
 
     return checked
+
+
+def _stored(workspace: Workspace, table: Table) -> list[str]:
+    """The partitions that the sources ask for and that are in the store."""
+    return sorted({str(p) for p in workspace.partitions(table.name)} & set(workspace.store.partitions(table)))
+
+
+def _part(workspace: Workspace, audit: Audit, partition: str) -> pa.Table:
+    """What an audit needs of a partition."""
+    if not audit.shape:
+        return workspace.store.read(audit.table, [partition])
+    found = workspace.store.distinct(audit.table, audit.shape, partition)
+    fields = pa.schema([audit.table.schema().field(c) for c in audit.shape])
+    return pa.Table.from_pylist([dict(zip(audit.shape, row, strict=True)) for row in found], schema=fields)
 
 
 @dg.asset_check(

@@ -19,6 +19,15 @@ from ketenpipe.settings import Settings
 ASSETS = dg.load_assets_from_modules([sources, chain, risk, review, observatory])
 
 
+@dg.io_manager(
+    required_resource_keys={"workspace"},
+    description="Parquet under <home>/tables, each table held against its contract.",
+)
+def parquet(context: dg.InitResourceContext) -> ParquetIOManager:
+    """The IO manager with the workspace that the assets of the run have, also where a launch gives it other values."""
+    return ParquetIOManager(workspace=context.resources.workspace)
+
+
 def graph_of(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The assets and checks for these settings.
 
@@ -26,10 +35,9 @@ def graph_of(settings: Settings, overrides: Mapping[str, Any] | None = None) -> 
         settings: what the workspace resource carries.
         overrides: resources by key that replace the project's own (for tests).
     """
-    workspace = Workspace.of(settings)
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=build_checks(),
-        resources={"workspace": workspace, "io_manager": ParquetIOManager(workspace=workspace), **(overrides or {})},
+        resources={"workspace": Workspace.of(settings), "io_manager": parquet, **(overrides or {})},
         executor=dg.in_process_executor,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ketenpipe.dag.assets.sources import worth_trying_again
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.run import Progress, run_pipeline
 from ketenpipe.errors import KetenpipeError, UpstreamFailed
@@ -30,7 +31,7 @@ def refresh(context: dg.OpExecutionContext, workspace: Workspace) -> None:
     try:
         run_pipeline(workspace.settings, tell, instance=context.instance)
     except UpstreamFailed as error:
-        if error.passing:
+        if worth_trying_again(error):
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=PAUSE) from error
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except KetenpipeError as error:
@@ -70,9 +71,9 @@ def new_reports_sensor(context: dg.SensorEvaluationContext, workspace: Workspace
     """One refresh per state of what is available: a refresh that failed is not started again for the same state."""
     if not workspace.official:
         return dg.SkipReason("the sources are not the official ones (set KETENPIPE_SOURCES=official)")
-    if workspace.comtrade_key() is None:
-        return dg.SkipReason("there is no key of UN Comtrade (set KETENPIPE_COMTRADE_KEY)")
     try:
+        if workspace.comtrade_key() is None:
+            return dg.SkipReason("there is no key of UN Comtrade (set KETENPIPE_COMTRADE_KEY)")
         found = news(Path(workspace.home), workspace.upstreams(), workspace.codes_to_ask())
     except KetenpipeError as error:
         return dg.SkipReason(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,5 +20,7 @@ def assemble(settings: Settings, overrides: Mapping[str, Any] | None = None) -> 
         settings: what the workspace resource carries.
         overrides: resources by key that replace the project's own (for tests).
     """
+    # Dagster hands every sensor's owners (we state none) to itself when it binds resources, and warns of it.
+    warnings.filterwarnings("ignore", message="Parameter `owners` of initializer `SensorDefinition", category=Warning)
     around = dg.Definitions(jobs=[monthly_refresh], schedules=[monthly_refresh_schedule], sensors=[new_reports_sensor])
     return dg.Definitions.merge(graph_of(settings, overrides), around)

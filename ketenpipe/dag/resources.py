@@ -6,19 +6,23 @@ belong here: reading rows of any source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import dagster as dg
 import pyarrow as pa
-from pydantic import SecretStr
+from pydantic import PrivateAttr, SecretStr
 
 from ketenpipe.chain.catalogue import HS_REVISIONS, Reference, hs_code_labels, load_reference, validate
-from ketenpipe.errors import InputRefused, WrongUse
+from ketenpipe.errors import HomeLocked, InputRefused, WrongUse
 from ketenpipe.review.amendments import amended
-from ketenpipe.review.ledger import read_ledger
+from ketenpipe.review.ledger import ledger_path, read_ledger
 from ketenpipe.settings import SECRETS, Settings, load_settings
 from ketenpipe.sources.archive import Archive
 from ketenpipe.sources.baci import BaciYear, list_years
@@ -31,30 +35,67 @@ from ketenpipe.sources.official import codes_to_ask
 from ketenpipe.sources.places import Inventory, discover, embedded
 from ketenpipe.sources.upstreams import Upstreams, load_upstreams
 from ketenpipe.tables.lock import home_lock
-from ketenpipe.tables.registry import BACI_FLOWS, ICIO_ACCOUNTS, ICIO_AUDIT, TABLES
+from ketenpipe.tables.registry import BACI_FLOWS, HS_WEIGHTS, ICIO_ACCOUNTS, ICIO_AUDIT, TABLES
 from ketenpipe.tables.store import Store
 
 #: The tag of runs that the command started, and not Dagster by itself.
 BY = "ketenpipe/by"
+#: How long a run that Dagster started waits for the home's lock, and how often it looks (seconds).
+PATIENCE, POLL = 6 * 3600.0, 2.0
+#: Lists of the reference data that readers of sources look into; they look into the shipped ones only.
+READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
+#: Lists that are no part of the catalogue's own hash.
+LISTS = ("hs_icio.csv", "hs_codes/*.csv")
+THRESHOLDS = ("thresholds.toml",)
+
+#: Path, size, time of the last write, time of the last change of anything (which no copying tool sets back), inode.
+Stamp = tuple[str, int, int, int, int]
+Look = TypeVar("Look", bound=Callable[..., Any])
 
 
 @lru_cache(maxsize=4)
-def _inventory(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> Inventory:
+def _inventory(root: Path, stamp: tuple[Stamp, ...]) -> Inventory:
     return discover(root)
 
 
 @lru_cache(maxsize=4)
-def _official(home: Path, stamp: tuple[tuple[str, int, int], ...], path: Path | None, rows: str) -> Inventory:
+def _official(home: Path, stamp: tuple[Stamp, ...], path: Path | None, rows: str) -> Inventory:
     del stamp, rows  # what the cache goes by
     return Archive(home).inventory(load_upstreams(*([path.parent] if path else [])))
 
 
-def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times below a folder: an inventory (which hashes every file) is made once per state."""
+def stamp_of(path: Path) -> Stamp:
+    """What moves when a file is changed in place, also where size and time are kept."""
+    s = path.stat()
+    return (str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+
+
+def _stamp(root: Path) -> tuple[Stamp, ...]:
+    """Stamps of the files below a folder: an inventory (which hashes every file) is made once per state."""
     if not root.is_dir():
         return ()
-    found = ((p, p.stat()) for p in sorted(root.rglob("*")) if p.is_file())
-    return tuple((str(p), s.st_size, s.st_mtime_ns) for p, s in found)
+    return tuple(stamp_of(p) for p in sorted(root.rglob("*")) if p.is_file())
+
+
+def hashes(folders: Iterable[Path], patterns: Iterable[str]) -> list[tuple[str, str]]:
+    """Names and hashes of the lists in reference folders, in rising precedence."""
+    found = [p for folder in folders for pattern in patterns for p in sorted(folder.glob(pattern))]
+    return [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in found]
+
+
+def _once(look: Look) -> Look:
+    """Look once while the workspace is pinned, else each time. What comes back is shared: not to be changed."""
+
+    @functools.wraps(look)
+    def looked(self: Workspace) -> Any:
+        held = self._pinned
+        if held is None:
+            return look(self)
+        if look.__name__ not in held:
+            held[look.__name__] = look(self)
+        return held[look.__name__]
+
+    return looked  # type: ignore[return-value]
 
 
 def months_to(month: str, count: int = 12) -> list[str]:
@@ -80,6 +121,8 @@ class Workspace(dg.ConfigurableResource):
     products: str | None
     fetch: bool
 
+    _pinned: dict[str, Any] | None = PrivateAttr(default=None)
+
     @classmethod
     def of(cls, settings: Settings) -> Workspace:
         """The resource that carries these settings, but for secrets: Dagster shows a resource's fields."""
@@ -87,17 +130,84 @@ class Workspace(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Workspace]:
-        """Hold the home's lock for the whole run (its steps run in one process); a schedule's tick only looks."""
+        """Hold the home's lock for the whole run (its steps run in one process); a schedule's tick only looks.
+
+        Where another run has the lock, this one waits for it: a schedule that fires while somebody works in the same
+        home, or a backfill of several runs, must not fail for that. The command does not wait (it has the lock before).
+
+        Raises:
+            HomeLocked: the lock was not free within six hours.
+        """
         if context.run is None:
             yield self
             return
-        with home_lock(Path(self.home), f"Dagster run {context.run.run_id}"):
+        with ExitStack() as stack:
+            self._take_lock(stack, context)
+            stack.enter_context(self.pinned())
             yield self
+
+    def _take_lock(self, stack: ExitStack, context: dg.InitResourceContext) -> None:
+        assert context.run is not None
+        until, told = time.monotonic() + PATIENCE, False
+        while True:
+            try:
+                stack.enter_context(home_lock(Path(self.home), f"Dagster run {context.run.run_id}"))
+                return
+            except HomeLocked as taken:
+                if time.monotonic() >= until:
+                    raise
+                if not told and context.log is not None:
+                    context.log.info(f"{str(taken).partition(';')[0]}; this run waits until it is free")
+                told = True
+                time.sleep(POLL)
+
+    @contextmanager
+    def pinned(self) -> Iterator[Workspace]:
+        """Within it, sources and catalogue are looked at once.
+
+        So what a table is made of and what is recorded as such are the same, whatever happens to the files meanwhile:
+        a file that changes after it was looked at leaves a table that the next run finds stale.
+        """
+        before = self._pinned
+        if before is None:
+            self._pinned = {}
+            # Looked at now, before anything is read of them.
+            self.ledger_sha256()
+            self.lists()
+        try:
+            yield self
+        finally:
+            self._pinned = before
+
+    def look_again(self) -> None:
+        """Forget what the sources held: something was fetched."""
+        if self._pinned is not None:
+            for name in ("inventory", "baci_years", "icio_years", "comtrade_periods", "newest_baci"):
+                self._pinned.pop(name, None)
+
+    @_once
+    def _settings(self) -> Settings:
+        return Settings(**{name: getattr(self, name) for name in Settings.model_fields if name not in SECRETS})
 
     @property
     def settings(self) -> Settings:
         """The settings of the run, without secrets."""
-        return Settings(**{name: getattr(self, name) for name in Settings.model_fields if name not in SECRETS})
+        return self._settings()
+
+    @_once
+    def ledger_sha256(self) -> str | None:
+        """The hash of the decision ledger; None where nothing was decided yet."""
+        path = ledger_path(Path(self.home))
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+    @_once
+    def lists(self) -> dict[str, list[tuple[str, str]]]:
+        """Hashes of the lists beside the catalogue: those that readers look into, the chain's, the thresholds."""
+        return {
+            "readers": hashes((embedded("reference"),), READERS_LISTS),
+            "lists": hashes(self.reference_dirs, LISTS),
+            "thresholds": hashes(self.reference_dirs, THRESHOLDS),
+        }
 
     @property
     def store(self) -> Store:
@@ -154,6 +264,7 @@ class Workspace(dg.ConfigurableResource):
             if not is_known(code):
                 raise WrongUse(f"focus '{code}' is no country (ISO 3166 alpha-3, e.g. NLD; Taiwan is TWN, Kosovo XKX)")
 
+    @_once
     def inventory(self) -> Inventory:
         """What the sources folder holds (see :func:`ketenpipe.sources.places.discover`), or the archive."""
         root = self.sources_dir
@@ -162,6 +273,7 @@ class Workspace(dg.ConfigurableResource):
             return _official(Path(self.home), _stamp(root), upstreams.path, upstreams.model_dump_json())
         return _inventory(root, _stamp(root))
 
+    @_once
     def baci_years(self) -> dict[int, list[BaciYear]]:
         """The wanted years of the sources, each with its files (one per HS revision).
 
@@ -173,10 +285,12 @@ class Workspace(dg.ConfigurableResource):
             by_year.setdefault(item.year, []).append(item)
         return {year: by_year[year] for year in self.settings.wanted_years(list(by_year))}
 
+    @_once
     def icio_years(self) -> dict[int, IcioFile]:
         """The input-output tables of the sources by year (every one: their years are not those of trade)."""
         return {table.year: table for table in list_tables(self.inventory())}
 
+    @_once
     def comtrade_periods(self) -> dict[str, ComtradePeriod]:
         """The years and months that the sources hold UN Comtrade reports of, each with its files."""
         return {held.period: held for held in list_periods(self.inventory())}
@@ -193,8 +307,8 @@ class Workspace(dg.ConfigurableResource):
                 one = None if part.reporter is None else area(part.reporter)
                 if one is not None and one.iso3 is not None:
                     found.add((held.frequency, name, one.iso3))
-            table = self.store.read(held.contract, [name])
-            found |= {(held.frequency, name, reporter) for reporter in table.column("reporter").unique().to_pylist()}
+            reporters = self.store.read(held.contract, [name], columns=["reporter"]).column("reporter")
+            found |= {(held.frequency, name, reporter) for reporter in reporters.unique().to_pylist()}
         columns = list(zip(*sorted(found), strict=True)) or [(), (), ()]
         names = ("frequency", "period", "reporter")
         return pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
@@ -212,6 +326,7 @@ class Workspace(dg.ConfigurableResource):
             codes = {code for node in nodes for revision in HS_REVISIONS for code in node.codes(revision)}
         return self.store.read(BACI_FLOWS, years, codes=codes)
 
+    @_once
     def newest_baci(self) -> tuple[str, int]:
         """The newest HS revision of the flows, and its last year: what reports are brought to."""
         held = [item for items in self.baci_years().values() for item in items]
@@ -243,6 +358,8 @@ class Workspace(dg.ConfigurableResource):
 
     def partitions_for(self, parent: str, child: str, partition: str | None) -> list[str | None]:
         """The partitions of a table that a partition of another is made of."""
+        if (parent, child) == (BACI_FLOWS.name, HS_WEIGHTS.name):
+            return [str(self.newest_baci()[1])]
         asked = self.partitions(parent)
         if partition is None or asked == [None]:
             return asked
@@ -250,6 +367,7 @@ class Workspace(dg.ConfigurableResource):
             return [p for p in asked if p in months_to(partition)]
         return [p for p in asked if p == partition]
 
+    @_once
     def reference(self) -> Reference:
         """The catalogue and its lists, read and checked, with the experts' amendments applied."""
         labels = hs_code_labels(*self.reference_dirs)

@@ -20,10 +20,10 @@ from dagster import DagsterEventType
 from ketenpipe.dag.graph import graph_of
 from ketenpipe.dag.partitions import SCHEMES, Scheme, range_tags
 from ketenpipe.dag.resources import BY, Workspace
-from ketenpipe.dag.versions import Versions, note_checked, read_checked, table_of
+from ketenpipe.dag.versions import Versions, parents, table_of
 from ketenpipe.errors import ContractBroken, KetenpipeError
-from ketenpipe.observatory import reader
 from ketenpipe.settings import Settings
+from ketenpipe.tables.lock import home_lock
 from ketenpipe.tables.store import write_bytes_atomic
 
 #: Instance settings, written beside the runs so that ``DAGSTER_HOME=<home>/dagster`` shows the same runs in the UI.
@@ -37,6 +37,8 @@ compute_logs:
   module: dagster.core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
 """
+#: What the tag of the command's own runs says.
+COMMAND = "ketenpipe run"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 #: What each step does, in words.
 STEPS = {
@@ -150,59 +152,53 @@ def run_pipeline(settings: Settings, tell: Tell | None = None, *, instance: dg.D
     job = definitions.resolve_implicit_global_asset_job_def()
     graph = definitions.resolve_asset_graph()
     steps = steps_of(definitions)
-    with nullcontext(instance) if instance is not None else open_instance(settings.home) as held:
+    with (
+        home_lock(settings.home, "ketenpipe run"),
+        nullcontext(instance) if instance is not None else open_instance(settings.home) as held,
+    ):
         assert held is not None
+        _bury(held)
         if workspace.official and settings.fetch:
             (first,) = (s for s in steps if s.name == "archive")
             _run(job, held, first.assets, {}, say)
-        workspace.reference().check_blocs(settings.bloc, workspace.baci_years())
-        versions = Versions(workspace)
-        stale = {step.name: parts for step in steps if (parts := _stale(step, workspace, versions))}
-        for step in steps:
-            if step.name not in stale and workspace.partitions(step.assets[0].path[-1]):
-                say(Progress("fresh", STEPS[step.name.rsplit("__", 1)[-1]]))
+        with workspace.pinned():
+            workspace.reference().check_blocs(settings.bloc, workspace.baci_years())
+            stale = stale_steps(steps, workspace)
+            for step in steps:
+                if step.name not in stale and workspace.partitions(step.assets[0].path[-1]):
+                    say(Progress("fresh", STEPS[step.name.rsplit("__", 1)[-1]]))
         for names, scheme in _batches(steps, stale, graph):
-            chosen = [s for s in steps if s.name in names]
-            assets = [key for s in chosen for key in s.assets]
+            assets = [key for s in steps if s.name in names for key in s.assets]
             if scheme is None:
                 _run(job, held, assets, {}, say)
             else:
                 asked = {p for name in names for p in stale[name] if p is not None}
                 for span in scheme.spans(asked):
                     _run(job, held, assets, range_tags(span), say)
-            _note_made(workspace, versions, chosen)
 
 
-#: Assets that are no tables: what shows that they are there.
-_THERE: Mapping[str, Callable[[Workspace], bool]] = {
-    "pictures": lambda w: any((Path(w.home) / "tables" / "observatory" / "pictures").glob("*.png")),
-    "release": lambda w: reader.read_pointer(Path(w.home)) is not None,
-    "catalogue": lambda w: (Path(w.home) / "ketenpipe.duckdb").exists(),
-}
+def _bury(instance: dg.DagsterInstance) -> None:
+    """Say of earlier runs of the command that were killed that they are over; whoever holds the home's lock knows."""
+    left = dg.RunsFilter(tags={BY: COMMAND}, statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(left):
+        instance.report_run_failed(run, "its process was killed; what it had finished is kept")
 
 
-def _stale(step: Step, workspace: Workspace, versions: Versions) -> list[str | None]:
-    """The partitions of a step that are not what they would be if made anew (None stands for an unpartitioned one)."""
-    return [p for p in workspace.partitions(step.assets[0].path[-1]) if not _fresh(step, p, workspace, versions)]
+def stale_steps(steps: Iterable[Step], workspace: Workspace) -> dict[str, list[str | None]]:
+    """The steps that are to be run, each with its partitions (None stands for an unpartitioned one).
 
-
-def _fresh(step: Step, partition: str | None, workspace: Workspace, versions: Versions) -> bool:
-    for key in step.assets:
-        if table_of(key) is not None:
-            if not versions.fresh(key, partition):
-                return False
-        elif not _THERE[key.path[-1]](workspace) or read_checked(workspace).get(
-            key.to_user_string()
-        ) != versions.wanted(key):
-            return False
-    return True
-
-
-def _note_made(workspace: Workspace, versions: Versions, steps: Iterable[Step]) -> None:
-    """Record the assets that are no tables; a table's own check has recorded it."""
-    made = {key.to_user_string(): versions.wanted(key) for s in steps for key in s.assets if table_of(key) is None}
-    if made:
-        note_checked(workspace, (), made)
+    A step is stale where one of its tables is, or where it reads what a stale step leaves that is no table.
+    """
+    versions = Versions(workspace)
+    stale: dict[str, list[str | None]] = {}
+    made_anew: set[dg.AssetKey] = set()
+    for step in steps:
+        after = any(parent in made_anew for key in step.assets for parent in parents()[key])
+        partitions = workspace.partitions(step.assets[0].path[-1])
+        if parts := [p for p in partitions if after or not all(versions.fresh(key, p) for key in step.assets)]:
+            stale[step.name] = parts
+            made_anew |= {key for key in step.assets if table_of(key) is None}
+    return stale
 
 
 def _batches(
@@ -276,7 +272,7 @@ def _run(
             instance=instance,
             run_id=run_id,
             asset_selection=list(selection),
-            tags={BY: "ketenpipe run", **tags},
+            tags={BY: COMMAND, **tags},
             run_config=QUIET,
         )
     except Exception as error:

@@ -2,7 +2,8 @@
 
 Belongs here: fingerprints and the question whether a table is fresh. A fingerprint joins the hashes of the code, of the
 table's own inputs (files, settings, catalogue) and of the tables upstream. It stands in the table's own Parquet file,
-so table and fingerprint are swapped in as one; a second record says which of them passed their blocking checks.
+so table and fingerprint are swapped in as one. A second record says which file, by its bytes, passed its blocking
+checks with which fingerprint: a file that somebody replaced by hand is not that file, whatever it says of itself.
 Does not belong here: running anything.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,26 +21,69 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from ketenpipe.dag.resources import Workspace
+from ketenpipe.dag.resources import Workspace, stamp_of
 from ketenpipe.errors import KetenpipeError
-from ketenpipe.review.ledger import ledger_path
-from ketenpipe.settings import SECRETS
+from ketenpipe.observatory import reader
+from ketenpipe.observatory.catalogue_db import catalogue_path
+from ketenpipe.observatory.reader import NoRelease
+from ketenpipe.sources.archive import Archive
 from ketenpipe.sources.comtrade_api import last_availability
-from ketenpipe.sources.places import SourceFile, embedded
+from ketenpipe.sources.opening import sha256_of
+from ketenpipe.sources.places import SourceFile
 from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import TABLES
 from ketenpipe.tables.store import write_bytes_atomic
 
 #: Where a table's Parquet file keeps its fingerprint (store metadata: never part of a release).
 FINGERPRINT = b"ketenpipe.fingerprint"
-#: What a figure may depend on besides our own code.
-LIBRARIES = ("duckdb", "narwhals", "networkx", "numpy", "pandas", "pyarrow", "pycountry", "scipy")
+#: What a table may depend on besides our own code.
+LIBRARIES = (
+    "duckdb", "narwhals", "networkx", "numpy", "pandas", "pyarrow", "pycountry", "python-calamine", "scipy",
+)  # fmt: skip
+#: What words and pictures depend on besides.
+WORDS = ("babel", "jinja2", "matplotlib", "pillow")
 #: The folders of the method, lowest first.
 LAYERS = ("tables", "sources", "chain", "risk", "review", "observatory")
-#: Lists of the reference data that readers of sources look into.
-READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
-#: Settings that say where things lie or how to fetch them, not what is computed.
-PLACES = ("home", "sources", "catalogue", "years", "fetch", "products")
+#: Code of this folder that says what a table is made of.
+OWN_CODE = ("checks.py", "io.py", "resources.py")
+#: The settings that the steps of each asset read; ``foci`` are focus and bloc. What a step reads of tables upstream is
+#: in their fingerprints, and ``years`` in their partitions.
+FOCI = ("focus", "bloc")
+READ_BY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("production", "origin_mix", "tracing", "supply_mix"), (*FOCI, "products")),
+    **dict.fromkeys(("chain_nodes", "chain_edges", "exposure"), (*FOCI, "depth")),
+    **dict.fromkeys(("industry_exposure", "industry_tiers"), FOCI),
+    "country_risk": ("wgi_dimension",),
+    "nowcast": FOCI,
+    "nowcast_check": (),
+    **dict.fromkeys(("indicators", "flags"), (*FOCI, "products", "minimum_import_kusd")),
+    **dict.fromkeys(("dossiers", "review_decisions"), ()),
+    "crma_monitor": (),
+    **dict.fromkeys(("register", "labels", "sources"), (*FOCI, "minimum_import_kusd")),
+    "pictures": (),
+    "release": (*FOCI, "products", "depth", "wgi_dimension", "minimum_import_kusd", "seed"),
+    "changes": (),
+    "catalogue": (),
+}
+#: Assets that look into the decision ledger themselves; amendments of the chain come with the catalogue's hash.
+LEDGER = ("dossiers", "review_decisions", "release")
+#: Assets that read the latest release.
+OF_RELEASE = ("changes", "catalogue")
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A table that passed its blocking checks.
+
+    Attributes:
+        made_of: its fingerprint then.
+        sha256: of its file; of an asset that is no table, of what it left.
+        stamp: of its file, so that the file is hashed again only where something moved.
+    """
+
+    made_of: str
+    sha256: str
+    stamp: tuple[str, int, int, int, int] | None = None
 
 
 def _hash(*parts: Any) -> str:
@@ -54,9 +99,11 @@ def code_fingerprint(folder: str) -> str:
     package = Path(__file__).parents[1]
     reached = [package / name for name in LAYERS[: LAYERS.index(folder) + 1]]
     files = sorted(p for part in reached for p in part.rglob("*") if p.suffix in (".py", ".json", ".j2"))
-    files += [package / "dag" / "io.py", package / "dag" / "checks.py", package / "dag" / "assets" / f"{folder}.py"]
+    own = [package / "dag" / name for name in OWN_CODE]
+    files += [*own, package / "dag" / "assets" / f"{folder}.py", package / "settings.py"]
     held = [(p.relative_to(package).as_posix(), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
-    return _hash(held, [(name, importlib.metadata.version(name)) for name in LIBRARIES])
+    libraries = (*LIBRARIES, *(WORDS if folder in ("review", "observatory") else ()))
+    return _hash(held, [(name, importlib.metadata.version(name)) for name in libraries])
 
 
 @lru_cache(maxsize=1)
@@ -72,7 +119,7 @@ def parents() -> Mapping[dg.AssetKey, frozenset[dg.AssetKey]]:
     }
 
 
-def _stamp(file: SourceFile) -> tuple[str, str, str]:
+def _of_file(file: SourceFile) -> tuple[str, str, str]:
     return (file.relative, file.sha256, repr(file.sidecar))
 
 
@@ -86,47 +133,63 @@ class Versions:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._wanted: dict[tuple[dg.AssetKey, str | None], str] = {}
+        self._read_by: dict[tuple[str, ...], str] = {}
         self._checked = read_checked(workspace)
 
     def own(self, key: dg.AssetKey, partition: str | None) -> str:
         """Hash of the code and of what the table reads beside other tables."""
         folder, name = key.path
         if folder == "sources":
-            return _hash(code_fingerprint(folder), self._files(name, partition))
-        chosen = self.workspace.settings
-        settings = chosen.model_dump(mode="json", exclude={*PLACES, *SECRETS}) | {"products": chosen.chosen_products}
-        reference = self.workspace.reference().sha256
-        ledger = _file_hash(ledger_path(Path(self.workspace.home))) if folder in ("review", "observatory") else None
-        lists = _hashes(self.workspace.reference_dirs, ("thresholds.toml", "hs_icio.csv", "hs_codes/*.csv"))
-        return _hash(code_fingerprint(folder), settings, reference, lists, ledger)
+            return _hash(code_fingerprint(folder), self._files(name, partition), self.workspace.lists()["readers"])
+        lists = self.workspace.lists()
+        return _hash(
+            code_fingerprint(folder),
+            self._chosen(READ_BY[name]),
+            lists["lists"],
+            lists["thresholds"] if folder in ("risk", "observatory") else None,
+            self.workspace.ledger_sha256() if name in LEDGER else None,
+            reader.read_pointer(Path(self.workspace.home)) if name in OF_RELEASE else None,
+        )
+
+    def _chosen(self, names: tuple[str, ...]) -> str:
+        """Hash of the catalogue and of some settings."""
+        if names not in self._read_by:
+            settings = self.workspace.settings
+            held = settings.model_dump(mode="json", include=set(names))
+            if "products" in names:
+                held["products"] = settings.chosen_products
+            self._read_by[names] = _hash(held, self.workspace.reference().sha256)
+        return self._read_by[names]
 
     def _files(self, name: str, partition: str | None) -> Any:
         workspace = self.workspace
         inventory = workspace.inventory()
-        lists = _hashes((embedded("reference"),), READERS_LISTS)
         if name == "baci_flows":
             held = workspace.baci_years().get(int(partition or 0), [])
-            beside = [_stamp(f) for f in inventory.of("baci", "countries", "products")]
-            return [(*_stamp(y.file), y.entry, y.release) for y in held], beside, lists
-        kinds = {
-            "governance": "wgi",
-            "mining_production": "mining",
-            "hs_weights": "concordance",
-            "icio_accounts": "icio",
-            "icio_audit": "icio",
-        }
+            # The lists of countries and products, which may lie within another release's zip.
+            beside = [_of_file(f) for f in inventory.of("baci", "countries", "products", "archive")]
+            return [(*_of_file(y.file), y.entry, y.release) for y in held], beside
+        if name in ("icio_accounts", "icio_audit"):
+            table = workspace.icio_years().get(int(partition or 0))
+            # The table with the layouts that it is fitted to, those of the folder's own list among them.
+            return None if table is None else (*_of_file(table.file), table.entry, table.synthetic, repr(table.layouts))
+        kinds = {"governance": "wgi", "mining_production": "mining", "hs_weights": "concordance"}
         if name in kinds:
-            return [_stamp(f) for f in inventory.of(kinds[name])], lists
+            towards = workspace.newest_baci() if name == "hs_weights" else None
+            return [_of_file(f) for f in inventory.of(kinds[name])], towards
         if name in ("comtrade_annual", "comtrade_monthly"):
-            parts = workspace.comtrade_periods()[str(partition)].parts
-            return [(*_stamp(p.file), p.entry, p.superseded) for p in parts], lists
+            reports = workspace.comtrade_periods().get(str(partition))
+            return None if reports is None else [(*_of_file(p.file), p.entry, p.superseded) for p in reports.parts]
         if name == "reporting_coverage":
             seen = last_availability(Path(workspace.home)) if workspace.official else None
-            return None if seen is None else sorted((d.slot, d.checksum) for d in seen.datasets), lists
+            return None if seen is None else sorted((d.slot, d.checksum) for d in seen.datasets)
         if name.startswith(("reconciled_", "margins_", "reliability_")):
-            return lists
+            return None  # of tables upstream only: the product lists that it looks into are those of the flows
+        kept = None
+        if name == "archive" and workspace.official:  # superseded files and those of other slots are listed too
+            kept = [(f.relative, f.sha256) for f in Archive(Path(workspace.home)).files()]
         reference = sorted(workspace.reference().file_sha256.items())
-        return [_stamp(f) for f in inventory.files], [repr(u) for u in inventory.unrecognised], reference, lists
+        return [_of_file(f) for f in inventory.files], [repr(u) for u in inventory.unrecognised], kept, reference
 
     def given(
         self, key: dg.AssetKey, partition: str | None, upstream: Callable[[dg.AssetKey, str | None], str | None]
@@ -138,7 +201,7 @@ class Versions:
                 continue  # what was fetched shows in the files themselves
             parts: Collection[str | None] = self.workspace.partitions_for(parent.path[-1], key.path[-1], partition)
             held.append((parent.to_user_string(), [(p or "", upstream(parent, p)) for p in parts]))
-        return _hash(self.own(key, partition), held)
+        return _hash(_name(key, partition), self.own(key, partition), held)
 
     def wanted(self, key: dg.AssetKey, partition: str | None = None) -> str:
         """The fingerprint that a table would have if everything were made anew now."""
@@ -147,33 +210,69 @@ class Versions:
         return self._wanted[key, partition]
 
     def held(self, key: dg.AssetKey, partition: str | None = None) -> str | None:
-        """The fingerprint that stands in the table's file; None without file or fingerprint.
+        """What the table in the store is made of; None where there is none.
 
-        An asset that is no table holds none: it stands for the tables that it is made of.
+        That is its fingerprint where its file is the one that passed its checks. Of any other file it is the hash of
+        the bytes, so that what is made of it is never taken for what would be made of a proven one.
         """
-        table = table_of(key)
-        if table is None:
-            return self.made_now(key, partition)
-        path = self.workspace.store.path(table, partition)
-        if not path.exists():
-            return None
-        value = (pq.read_schema(path).metadata or {}).get(FINGERPRINT)
-        return value.decode() if value else None
+        known = self.proven(key, partition)
+        if known is not None:
+            return known.made_of
+        left = left_by(self.workspace, key, partition)
+        return None if left is None else f"unproven {left}"
 
     def made_now(self, key: dg.AssetKey, partition: str | None = None) -> str:
         """The fingerprint of a table that is made now of the tables as they lie in the store."""
         return self.given(key, partition, self.held)
 
+    def proven(self, key: dg.AssetKey, partition: str | None = None) -> Passed | None:
+        """The record of the table's checks, if its file is still the one that passed them."""
+        known = self._checked.get(_name(key, partition))
+        if known is None:
+            return None
+        table = table_of(key)
+        if table is not None and known.stamp is not None:
+            path = self.workspace.store.path(table, partition)
+            if path.exists() and stamp_of(path) == known.stamp:
+                return known
+        return known if left_by(self.workspace, key, partition) == known.sha256 else None
+
     def fresh(self, key: dg.AssetKey, partition: str | None = None) -> bool:
-        """Whether the table is what it would be if made anew, and passed its checks."""
-        wanted = self.wanted(key, partition)
-        return self.held(key, partition) == wanted and self._checked.get(_name(key, partition)) == wanted
+        """Whether the table is what it would be if made anew, and its file the one that passed its checks."""
+        known = self.proven(key, partition)
+        return known is not None and known.made_of == self.wanted(key, partition)
 
 
 def table_of(key: dg.AssetKey) -> Table | None:
     """The contract of an asset's table; None for an asset that is no table."""
     table = TABLES.get(key.path[-1])
     return table if table is not None and [table.folder, table.name] == list(key.path) else None
+
+
+def pictures_folder(workspace: Workspace) -> Path:
+    """Where pictures lie until they are published."""
+    return Path(workspace.home) / "tables" / "observatory" / "pictures"
+
+
+def left_by(workspace: Workspace, key: dg.AssetKey, partition: str | None = None) -> str | None:
+    """The hash of what an asset left (its table's file, the pictures, the latest release); None if it is gone.
+
+    Raises:
+        ReleaseDamaged: the pointer to the latest release, or that release, cannot be read.
+    """
+    home, table = Path(workspace.home), table_of(key)
+    if table is not None:
+        path = workspace.store.path(table, partition)
+        return sha256_of(path) if path.exists() else None
+    if key.path[-1] == "pictures":
+        drawn = sorted(pictures_folder(workspace).glob("*.png"))
+        return _hash([(p.name, sha256_of(p)) for p in drawn]) if drawn else None
+    if key.path[-1] == "release":
+        try:
+            return reader.latest(home).manifest_sha256
+        except NoRelease:
+            return None
+    return "there" if catalogue_path(home).exists() else None
 
 
 def _name(key: dg.AssetKey, partition: str | None) -> str:
@@ -184,7 +283,7 @@ def _checked_path(workspace: Workspace) -> Path:
     return Path(workspace.home) / "tables" / "checked.json"
 
 
-def read_checked(workspace: Workspace) -> dict[str, str]:
+def read_checked(workspace: Workspace) -> dict[str, Passed]:
     """Which table passed its blocking checks with which fingerprint.
 
     Raises:
@@ -194,30 +293,36 @@ def read_checked(workspace: Workspace) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        return {str(k): str(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (ValueError, AttributeError) as error:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(name): Passed(
+                str(held["made_of"]), str(held["sha256"]), None if held["stamp"] is None else tuple(held["stamp"])
+            )
+            for name, held in raw.items()
+            if not isinstance(held, str)  # as it was written before it held hashes of files: made anew
+        }
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise KetenpipeError(f"{path}: not readable ({error}); remove it, everything is then made anew.") from error
 
 
-def note_checked(
-    workspace: Workspace,
-    passed: Iterable[tuple[dg.AssetKey, str | None]],
-    made: Mapping[str, str] | None = None,
-) -> None:
-    """Record that tables passed their blocking checks, with the fingerprints in their files.
-
-    Args:
-        workspace: whose record it is.
-        passed: tables, each with its partition or None.
-        made: fingerprints of assets that are no tables, by name.
-    """
-    versions = Versions(workspace)
-    known = read_checked(workspace) | dict(made or {})
+def note_checked(workspace: Workspace, passed: Iterable[tuple[dg.AssetKey, str | None]]) -> None:
+    """Record that the tables in the store passed their blocking checks, with the fingerprints in their files."""
+    known = read_checked(workspace)
     for key, partition in passed:
-        held = versions.held(key, partition)
-        if held is not None:
-            known[_name(key, partition)] = held
+        table = table_of(key)
+        assert table is not None
+        path = workspace.store.path(table, partition)
+        made_of = (pq.read_schema(path).metadata or {}).get(FINGERPRINT)
+        if made_of is not None:
+            known[_name(key, partition)] = Passed(made_of.decode(), sha256_of(path), stamp_of(path))
     _write_checked(workspace, known)
+
+
+def note_made(workspace: Workspace, key: dg.AssetKey) -> None:
+    """Record what an asset that is no table was made of; called by the asset when it is done."""
+    made_of, left = Versions(workspace).made_now(key), left_by(workspace, key)
+    if left is not None:
+        _write_checked(workspace, read_checked(workspace) | {_name(key, None): Passed(made_of, left)})
 
 
 def forget_checked(workspace: Workspace, failed: Iterable[tuple[dg.AssetKey, str | None]]) -> None:
@@ -227,20 +332,6 @@ def forget_checked(workspace: Workspace, failed: Iterable[tuple[dg.AssetKey, str
     _write_checked(workspace, {name: held for name, held in known.items() if name not in names})
 
 
-def _write_checked(workspace: Workspace, known: Mapping[str, str]) -> None:
-    write_bytes_atomic(_checked_path(workspace), json.dumps(known, indent=1, sort_keys=True).encode())
-
-
-def _file_hash(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
-
-
-def _hashes(folders: Iterable[Path], patterns: Iterable[str]) -> list[tuple[str, str]]:
-    """Names and hashes of the lists in reference folders."""
-    found = (p for folder in folders for pattern in patterns for p in sorted(folder.glob(pattern)))
-    return _hashed(tuple((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in found))
-
-
-@lru_cache(maxsize=8)
-def _hashed(stamp: tuple[tuple[str, int, int], ...]) -> list[tuple[str, str]]:
-    return [(Path(p).name, hashlib.sha256(Path(p).read_bytes()).hexdigest()) for p, _, _ in stamp]
+def _write_checked(workspace: Workspace, known: Mapping[str, Passed]) -> None:
+    content = {name: asdict(held) for name, held in known.items()}
+    write_bytes_atomic(_checked_path(workspace), json.dumps(content, indent=1, sort_keys=True).encode())

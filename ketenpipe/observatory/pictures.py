@@ -488,6 +488,10 @@ def draw_all(
     return drawn
 
 
+#: What the pictures of a folder were made of.
+NOTE = "made_of.txt"
+
+
 def drawn_once(folder: Path, fingerprint: str, draw: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
     """The pictures of a folder, drawn anew only where they were made of something else.
 
@@ -496,7 +500,7 @@ def drawn_once(folder: Path, fingerprint: str, draw: Callable[[], dict[str, byte
         fingerprint: of everything they are made of.
         draw: makes them.
     """
-    note = folder / "made_of.txt"
+    note = folder / NOTE
     whole = f"{fingerprint} matplotlib {matplotlib.__version__} {sha256_of(Path(__file__))}\n"
     if note.exists() and note.read_text(encoding="utf-8") == whole:
         return {p.name: p.read_bytes() for p in sorted(folder.glob("*.png"))}

@@ -136,7 +136,8 @@ def look_through(
 )
 def industry_layer(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     """The input-output tables of the sources, looked through."""
-    tables = [read_table(file) for file in workspace.icio_years().values()]
-    layer = build_industry(tables, workspace.reference(), workspace.settings.foci)
-    yield made(INDUSTRY_EXPOSURE, layer.industry_exposure, {"synthetic": any(t.synthetic for t in tables)})
+    files = workspace.icio_years().values()
+    # One table in memory at a time: of real size each is 130 MB, and there are up to thirty.
+    layer = build_industry((read_table(file) for file in files), workspace.reference(), workspace.settings.foci)
+    yield made(INDUSTRY_EXPOSURE, layer.industry_exposure, {"synthetic": any(f.synthetic for f in files)})
     yield made(INDUSTRY_TIERS, layer.industry_tiers)

@@ -12,6 +12,8 @@ import pyarrow as pa
 from ketenpipe.chain.catalogue import hs_code_labels
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.specs import asset_in, key, made, out
+from ketenpipe.dag.versions import Versions, note_made, pictures_folder
+from ketenpipe.errors import KetenpipeError
 from ketenpipe.observatory import pictures as drawing
 from ketenpipe.observatory import reader
 from ketenpipe.observatory.catalogue_db import build_catalogue
@@ -157,19 +159,17 @@ def pictures(
     }
     limits = {"hhi_limit": thresholds.T_hhi.flag, "wgi_limit": thresholds.T_wgi.flag}
     hashes = [reader.sha256_of(workspace.store.path(TABLES[name])) for name in tables]
-    folder = pictures_folder(workspace)
+    folder, own = pictures_folder(workspace), dg.AssetKey([FOLDER, "pictures"])
+    if Versions(workspace).proven(own) is None:
+        (folder / drawing.NOTE).unlink(missing_ok=True)  # a picture was removed or replaced: drawn anew
     drawn = drawing.drawn_once(folder, f"{hashes} {limits}", lambda: drawing.draw_all(tables, **limits))
     shown: dict[str, Any] = {"pictures": len(drawn), "folder": dg.MetadataValue.path(str(folder))}
     for name, content in drawn.items():
         if name.startswith("plane_") and len(small := drawing.preview(content)) < SHOWN_BYTES:
             encoded = base64.b64encode(small).decode()
             shown[name.removesuffix(".png")] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
+    note_made(workspace, own)
     return dg.MaterializeResult(metadata=shown)
-
-
-def pictures_folder(workspace: Workspace) -> Path:
-    """Where pictures lie until they are published."""
-    return Path(workspace.home) / "tables" / FOLDER / "pictures"
 
 
 @dg.multi_asset(
@@ -188,7 +188,12 @@ def pictures_folder(workspace: Workspace) -> Path:
     ],
 )
 def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[Any]:
-    """Publish, or say that nothing changed."""
+    """Publish, or say that nothing changed.
+
+    Raises:
+        KetenpipeError: a table is not made of what the release would say that it is made of.
+    """
+    refuse_stale(workspace)
     home, store, reference = Path(workspace.home), workspace.store, workspace.reference()
     tables = {t.name: data for t in (*CARRIED, DOSSIERS) if (data := store.read(t)).num_rows or t is REVIEW_DECISIONS}
     drawn = {p.name: p.read_bytes() for p in sorted(pictures_folder(workspace).glob("*.png"))}
@@ -225,6 +230,7 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
         today=datetime.datetime.now(datetime.UTC).date(),
     )
     context.log.info(said.sentence)
+    note_made(workspace, dg.AssetKey([FOLDER, "release"]))
     return dg.MaterializeResult(
         metadata={
             "release": said.release,
@@ -234,6 +240,26 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
             "tables": len(tables),
         }
     )
+
+
+def refuse_stale(workspace: Workspace) -> None:
+    """Refuse to publish tables that were made of other sources or settings than the release would state.
+
+    ``ketenpipe run`` meets this only where the sources change while it runs: it makes anew what is stale. In the UI
+    somebody may ask for this asset alone. The ledger is looked into when it is published: a decision made meanwhile is
+    no reason to refuse.
+
+    Raises:
+        KetenpipeError: names the table and what to do.
+    """
+    versions = Versions(workspace)
+    for table in CARRIED:
+        if table.folder in ("chain", "risk") and versions.held(key(table)) != versions.wanted(key(table)):
+            raise KetenpipeError(
+                f"table {table.name} was not made of the sources, the catalogue and the settings as they are now, or "
+                "did not pass its checks, so it is not published as if it were; run 'ketenpipe run', or materialise "
+                "what is stale with its checks and publish again."
+            )
 
 
 def _vintages(sources: pa.Table) -> dict[str, str]:
@@ -273,4 +299,5 @@ def reporting(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
 def catalogue(workspace: Workspace) -> dg.MaterializeResult[Any]:
     """Write the catalogue anew."""
     path = build_catalogue(Path(workspace.home))
+    note_made(workspace, dg.AssetKey([FOLDER, "catalogue"]))
     return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path.resolve()))})

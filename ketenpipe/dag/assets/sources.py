@@ -15,7 +15,7 @@ from ketenpipe.dag.io import ByPartition
 from ketenpipe.dag.partitions import BACI, COMTRADE_MONTHS, COMTRADE_YEARS, ICIO, Scheme
 from ketenpipe.dag.resources import BY, Workspace, months_to
 from ketenpipe.dag.specs import key, made, out
-from ketenpipe.errors import InputRefused, UpstreamFailed
+from ketenpipe.errors import InputRefused, QuotaExhausted, UpstreamFailed
 from ketenpipe.sources.archive import Archive
 from ketenpipe.sources.baci import BaciYear, known_codes, read_year_batches
 from ketenpipe.sources.comtrade import ComtradePeriod, read_period
@@ -91,13 +91,19 @@ def archive(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator
                 progress=_Told(context.log.info),
                 tell=context.log.info,
             )
+            workspace.look_again()
             fetched.raise_if_failed()
         except UpstreamFailed as error:
-            if error.passing and BY not in context.run.tags:
+            if worth_trying_again(error) and BY not in context.run.tags:
                 raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=PAUSE) from error
             raise
         said = fetched.sentences
     yield made(ARCHIVE, ARCHIVE.conform(_held(workspace)), {"fetched": said, "folder": str(workspace.sources_dir)})
+
+
+def worth_trying_again(error: UpstreamFailed) -> bool:
+    """Whether it may pass within the hour. A day's quota does not: the sensor or the next run goes on with the rest."""
+    return error.passing and not isinstance(error, QuotaExhausted)
 
 
 def _held(workspace: Workspace) -> Iterator[dict[str, object]]:
@@ -355,6 +361,7 @@ def _fetched(context: dg.AssetExecutionContext, workspace: Workspace, missing: l
         progress=_Told(context.log.info),
         tell=context.log.info,
     )
+    workspace.look_again()
     fetched.raise_if_failed()
     held = workspace.comtrade_periods()
     if lost := [p for p in missing if p not in held]:
@@ -409,6 +416,12 @@ def _reconciled(
         results: dict[str, list[tuple[str, pa.Table]]] = {t.name: [] for t in (flows, margins, reliability)}
         there = set(store.partitions(reports)) & {str(p) for p in workspace.partitions(reports.name)}
         for period in context.partition_keys:
+            if period not in there:
+                raise InputRefused(
+                    f"there are no UN Comtrade reports of {period} to reconcile",
+                    path=workspace.sources_dir,
+                    todo=f"materialise {reports.name} of {period} first, if the sources hold it",
+                )
             context.log.info(period)
             pooled = sorted(there & set(months_to(period, window) if window > 1 else [period]))
             for name_of in pooled:
