@@ -300,11 +300,26 @@ def _show_found(settings: Settings, release: ReleaseInfo, published: bool, secon
         )
     for name, path in _places(settings, release).items():
         console.print(f"  {name:<10}{path}", soft_wrap=True)
+    if lost := _without_codes(settings):
+        console.print(
+            f"The UN Comtrade reports of {', '.join(lost)} have no code in the HS revision of BACI, so there is no "
+            "nowcast of them: put the concordances of their HS revisions into concordance/.",
+        )
     if settings.sources == "official" and (lacking := _lacking(settings)):
         console.print(
             f"Not held, so what rests on it is left out: {', '.join(lacking)}; see 'ketenpipe sources status'.",
             style="dim",
         )
+
+
+def _without_codes(settings: Settings) -> list[str]:
+    """The periods of which reports were read and no reconciled flow came."""
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.tables.registry import COMTRADE_ANNUAL, COMTRADE_MONTHLY, RECONCILED_ANNUAL, RECONCILED_MONTHLY
+
+    workspace = Workspace.of(settings)
+    pairs = ((COMTRADE_ANNUAL, RECONCILED_ANNUAL), (COMTRADE_MONTHLY, RECONCILED_MONTHLY))
+    return [period for reports, flows in pairs for period in workspace.without_codes(reports, flows)]
 
 
 def _lacking(settings: Settings) -> list[str]:

@@ -92,3 +92,13 @@ class ContractBroken(KetenpipeError):
 
 class ReleaseDamaged(KetenpipeError):
     """A published file no longer has the bytes its manifest states."""
+
+
+class AuditFailed(ContractBroken):
+    """An input table fails an audit that would make every figure wrong: the input is refused."""
+
+    exit_code = 3
+
+
+class Interrupted(KetenpipeError):
+    """The user, or the machine, stopped the run."""

@@ -38,7 +38,9 @@ from ketenpipe.tables.registry import (
     ICIO_ACCOUNTS,
     ICIO_AUDIT,
     INDICATORS,
+    INDUSTRY_COEFFICIENTS,
     INDUSTRY_EXPOSURE,
+    INDUSTRY_MEASURES,
     INDUSTRY_TIERS,
     INPUT_FILES,
     LABELS,
@@ -48,6 +50,7 @@ from ketenpipe.tables.registry import (
     NOWCAST,
     NOWCAST_CHECK,
     ORIGIN_MIX,
+    PRODUCT_INDUSTRIES,
     PRODUCTION,
     RECONCILED_ANNUAL,
     RECONCILED_MONTHLY,
@@ -112,7 +115,8 @@ AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
         (CHAIN_NODES, CHAIN_EDGES, EXPOSURE),
         (Audit(EXPOSURE, checks.lookthrough_sums_to_one),),
     ),
-    "industry_layer": ((INDUSTRY_EXPOSURE, INDUSTRY_TIERS), ()),
+    "industry_layer": ((INDUSTRY_EXPOSURE, INDUSTRY_TIERS, INDUSTRY_MEASURES, INDUSTRY_COEFFICIENTS), ()),
+    "product_industries": ((PRODUCT_INDUSTRIES,), ()),
     "governance_risk": ((COUNTRY_RISK,), ()),
     "coverage": (
         (REPORTING_COVERAGE,),
@@ -264,6 +268,27 @@ def _part(workspace: Workspace, audit: Audit, partition: str) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(audit.shape, row, strict=True)) for row in found], schema=fields)
 
 
+def _reports_have_codes(reports: Table, flows: Table) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=key(flows),
+        name="reports_have_codes",
+        description="Reports were read, and a concordance leads from their HS revisions to that of BACI.",
+        blocking=False,
+    )
+    def reports_have_codes(workspace: Workspace) -> dg.AssetCheckResult:
+        lost = workspace.without_codes(reports, flows)
+        target, _ = workspace.newest_baci()
+        said = (
+            f"reports of {', '.join(lost)} were read, but none has a code in {target}: put the concordances of "
+            "their HS revisions into concordance/"
+            if lost
+            else f"every period with reports has some in {target}"
+        )
+        return dg.AssetCheckResult(passed=not lost, description=said, severity=dg.AssetCheckSeverity.WARN)
+
+    return reports_have_codes
+
+
 @dg.asset_check(
     asset=key(ARCHIVE),
     name="sources_are_fresh",
@@ -288,4 +313,6 @@ def build_checks() -> list[dg.AssetChecksDefinition]:
         *(_of_partitions(step, tables, more) for step, (tables, more) in PARTITIONED.items()),
         *(_of_step(step, tables, more) for step, (tables, more) in AUDITS.items()),
         sources_are_fresh,
+        _reports_have_codes(COMTRADE_ANNUAL, RECONCILED_ANNUAL),
+        _reports_have_codes(COMTRADE_MONTHLY, RECONCILED_MONTHLY),
     ]

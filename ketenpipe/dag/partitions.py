@@ -25,10 +25,12 @@ class Scheme:
     Attributes:
         what: what is partitioned, in words.
         definition: the partitions of today.
+        instead: what else the user can do about a partition that cannot be there.
     """
 
     what: str
     definition: dg.TimeWindowPartitionsDefinition
+    instead: str = "take it out of the folder"
 
     def keys(self) -> list[str]:
         """The partitions of today, in order."""
@@ -48,7 +50,7 @@ class Scheme:
             if name not in place:
                 raise InputRefused(
                     f"the sources hold {self.what} of {name}, but they run from {keys[0]} to {keys[-1]} today",
-                    todo="correct the file's period (or this machine's clock), or leave it out with --years",
+                    todo=f"correct the file's period (or this machine's clock), or {self.instead}",
                 )
             out = [*out[:-1], (out[-1][0], name)] if place[name] == last + 1 else [*out, (name, name)]
             last = place[name]
@@ -60,7 +62,7 @@ def _yearly(first: int) -> dg.TimeWindowPartitionsDefinition:
     return dg.TimeWindowPartitionsDefinition(start=str(first), fmt="%Y", cron_schedule="0 0 1 1 *")
 
 
-BACI = Scheme("BACI flows", _yearly(1995))
+BACI = Scheme("BACI flows", _yearly(1995), "leave it out with --years")
 ICIO = Scheme("input-output tables", _yearly(1965))
 COMTRADE_YEARS = Scheme("annual UN Comtrade reports", _yearly(1988))
 #: A month is asked for one whole month after it has ended: the quick half of the reporters has published by then.

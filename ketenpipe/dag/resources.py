@@ -34,6 +34,7 @@ from ketenpipe.sources.icio import IcioFile, list_tables
 from ketenpipe.sources.official import codes_to_ask
 from ketenpipe.sources.places import Inventory, discover, embedded
 from ketenpipe.sources.upstreams import Upstreams, load_upstreams
+from ketenpipe.tables.contract import Table
 from ketenpipe.tables.lock import home_lock
 from ketenpipe.tables.registry import BACI_FLOWS, HS_WEIGHTS, ICIO_ACCOUNTS, ICIO_AUDIT, TABLES
 from ketenpipe.tables.store import Store
@@ -325,6 +326,11 @@ class Workspace(dg.ConfigurableResource):
             nodes = self.reference().nodes.values()
             codes = {code for node in nodes for revision in HS_REVISIONS for code in node.codes(revision)}
         return self.store.read(BACI_FLOWS, years, codes=codes)
+
+    def without_codes(self, reports: Table, flows: Table) -> list[str]:
+        """The periods of which reports are held and no reconciled flow came of them."""
+        held = {str(p) for p in self.partitions(reports.name)} & set(self.store.partitions(flows))
+        return sorted(p for p in held if self.store.rows(reports, p) and not self.store.rows(flows, p))
 
     @_once
     def newest_baci(self) -> tuple[str, int]:

@@ -6,9 +6,11 @@ words, errors as the sentences they were raised with. Does not belong here: prin
 
 from __future__ import annotations
 
+import errno
 import logging
+import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,10 @@ from ketenpipe.dag.graph import graph_of
 from ketenpipe.dag.partitions import SCHEMES, Scheme, range_tags
 from ketenpipe.dag.resources import BY, Workspace
 from ketenpipe.dag.versions import Versions, parents, table_of
-from ketenpipe.errors import ContractBroken, KetenpipeError
+from ketenpipe.errors import AuditFailed, ContractBroken, DiskFull, Interrupted, KetenpipeError
 from ketenpipe.settings import Settings
 from ketenpipe.tables.lock import home_lock
+from ketenpipe.tables.registry import ICIO_AUDIT
 from ketenpipe.tables.store import write_bytes_atomic
 
 #: Instance settings, written beside the runs so that ``DAGSTER_HOME=<home>/dagster`` shows the same runs in the UI.
@@ -56,6 +59,7 @@ STEPS = {
     "input_files": "Recording every input file",
     "origin_tracing": "Tracing every product to where it was made",
     "look_through": "Looking through the chains",
+    "product_industries": "Assigning products to industries",
     "industry_layer": "Looking through the input-output table",
     "governance_risk": "Scoring governance",
     "nowcast": "Extending the series by recent months",
@@ -275,22 +279,42 @@ def _run(
             tags={BY: COMMAND, **tags},
             run_config=QUIET,
         )
+    except dg.DagsterExecutionInterruptedError as stopped:
+        raise Interrupted("stopped; every step that was done is kept, and another run goes on from there.") from stopped
     except Exception as error:
         if listener.broken is not None:
-            raise ContractBroken(listener.broken) from error
+            raise (AuditFailed if listener.audit else ContractBroken)(listener.broken) from error
         if (named := unwrapped(error)) is not None:
             raise named from error
+        if no_room(error):
+            raise DiskFull(f"{instance.root_directory}: no room left on the disk; make room and run again.") from error
         raise
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether the disk was full for Dagster's own database, which says so in words of its own."""
+    for seen in behind(error):
+        text = str(seen).lower()
+        if isinstance(seen, sqlite3.OperationalError) and ("disk is full" in text or "disk i/o error" in text):
+            return True
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+    return False
 
 
 def unwrapped(error: BaseException) -> KetenpipeError | None:
     """The project's own error within whatever Dagster wrapped around it."""
+    return next((seen for seen in behind(error) if isinstance(seen, KetenpipeError)), None)
+
+
+def behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, each once: Dagster's wrappers may point at each other in a circle."""
+    known: set[int] = set()
     seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, KetenpipeError):
-            return seen
+    while seen is not None and id(seen) not in known:
+        known.add(id(seen))
+        yield seen
         seen = seen.__cause__ or seen.__context__
-    return None
 
 
 class _Listener:
@@ -299,6 +323,7 @@ class _Listener:
     def __init__(self, tell: Tell) -> None:
         self.tell = tell
         self.broken: str | None = None
+        self.audit = False
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         step = entry.step_key or ""
@@ -311,6 +336,7 @@ class _Listener:
         if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             found = event.asset_check_evaluation_data
             if not found.passed and found.blocking and self.broken is None:
+                self.audit = found.asset_key.path[-1] == ICIO_AUDIT.name
                 self.broken = f"check {found.check_name} of {found.asset_key.to_user_string()}: {found.description}"
         elif words and event.event_type == DagsterEventType.STEP_START:
             self.tell(Progress("start", words))

@@ -52,7 +52,8 @@ FOCI = ("focus", "bloc")
 READ_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("production", "origin_mix", "tracing", "supply_mix"), (*FOCI, "products")),
     **dict.fromkeys(("chain_nodes", "chain_edges", "exposure"), (*FOCI, "depth")),
-    **dict.fromkeys(("industry_exposure", "industry_tiers"), FOCI),
+    **dict.fromkeys(("industry_exposure", "industry_tiers", "industry_measures", "industry_coefficients"), FOCI),
+    "product_industries": (),
     "country_risk": ("wgi_dimension",),
     "nowcast": FOCI,
     "nowcast_check": (),

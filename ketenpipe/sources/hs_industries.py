@@ -36,6 +36,8 @@ EDITION = "OECD ICIO 2025"
 #: Codes of a revision that BACI's list of it lacks: it keeps the petroleum oils of HS92 (271000) in HS17.
 BEYOND_LIST = {"HS17": frozenset(("271012", "271019", "271020", "271091", "271099"))}
 METHODS = ("reviewed", "isic3", "converted", "heading", "none")
+#: HS revisions whose codes stand in ``hs_icio.csv``.
+REVISIONS = ("HS92", "HS17", "HS22")
 HS_INDUSTRY_SCHEMA = pa.schema(
     [
         pa.field("hs_revision", pa.string(), nullable=False),

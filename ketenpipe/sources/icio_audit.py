@@ -202,6 +202,7 @@ def audit_table(table: IcioTable, findings: Sequence[AuditFinding]) -> pa.Table:
         [
             {
                 "year": table.year,
+                "file": table.record.path,
                 "check": f.check,
                 "severity": f.severity,
                 "passed": f.passed,

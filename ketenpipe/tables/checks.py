@@ -273,7 +273,9 @@ def _findings(name: str, icio_audit: pa.Table, severity: str) -> CheckResult:
         return _holds(name, f"{held.num_rows} {severity} checks of input-output tables hold", held.num_rows)
     more = held.num_rows - pc.sum(pc.cast(held.column("passed"), "int64")).as_py() - 1
     rest = f" (and {more} more)" if more else ""
-    return _fails(name, f"the input-output table of {bad['year']}: {bad['sentence']}{rest}", held.num_rows, bad)
+    return _fails(
+        name, f"{bad['file']}, the input-output table of {bad['year']}: {bad['sentence']}{rest}", held.num_rows, bad
+    )
 
 
 #: Share of the expected trade that must be reported before a period counts as covered.

@@ -371,6 +371,9 @@ ICIO_AUDIT = Table(
     "One accounting check of one input-output table",
     (
         _year,
+        Column(
+            "file", STRING, "the table's file below the sources folder (an entry of a zip after '!')", nullable=False
+        ),
         Column("check", STRING, "name of the check", nullable=False),
         Column("severity", STRING, "what a failure does", nullable=False, allowed=("blocking", "warning")),
         Column("passed", BOOL, "whether it holds", nullable=False),
@@ -750,6 +753,27 @@ INDUSTRY_COEFFICIENTS = Table(
     ("focus", "industry", "year", "rank"),
     released=True,
 )
+PRODUCT_INDUSTRIES = Table(
+    "product_industries",
+    "chain",
+    "The industry of one HS6 code: how products join the input-output tables",
+    (
+        Column("hs_revision", STRING, "HS revision of the code", nullable=False),
+        Column("code", STRING, "HS6 code, six characters", nullable=False),
+        Column("industry", STRING, "industry of the input-output edition", nullable=False),
+        Column("edition", STRING, "edition whose industries are meant", nullable=False),
+        Column(
+            "method",
+            STRING,
+            "how it was assigned: isic3 (by the product's ISIC Rev.3 class), reviewed (by a rule with its reason), "
+            "heading, converted (as the codes of another HS revision that convert to it)",
+            nullable=False,
+        ),
+        Column("also", STRING, "other industries that the code holds goods of; null if none"),
+    ),
+    ("hs_revision", "code"),
+    released=True,
+)
 COUNTRY_RISK = Table(
     "country_risk",
     "risk",
@@ -1091,6 +1115,9 @@ TABLES: dict[str, Table] = {
         EXPOSURE,
         INDUSTRY_EXPOSURE,
         INDUSTRY_TIERS,
+        INDUSTRY_MEASURES,
+        INDUSTRY_COEFFICIENTS,
+        PRODUCT_INDUSTRIES,
         COUNTRY_RISK,
         INDICATORS,
         FLAGS,

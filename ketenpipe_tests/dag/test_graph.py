@@ -18,7 +18,7 @@ from ketenpipe.errors import InputRefused
 from ketenpipe.settings import load_settings
 from ketenpipe.tables.registry import TABLES
 
-WARNINGS = {"accounts_are_unremarkable", "sources_are_fresh", "everybody_has_reported"}
+WARNINGS = {"reports_have_codes", "accounts_are_unremarkable", "sources_are_fresh", "everybody_has_reported"}
 ASSETS = {
     "sources": [
         "archive", "baci_flows", "comtrade_annual", "comtrade_monthly", "governance", "hs_weights", "icio_accounts",
@@ -26,7 +26,8 @@ ASSETS = {
         "reconciled_monthly", "reliability_annual", "reliability_monthly", "reporting_coverage",
     ],
     "chain": [
-        "chain_edges", "chain_nodes", "exposure", "industry_exposure", "industry_tiers", "origin_mix", "production",
+        "chain_edges", "chain_nodes", "exposure", "industry_coefficients", "industry_exposure",
+        "industry_measures", "industry_tiers", "origin_mix", "product_industries", "production",
         "supply_mix", "tracing",
     ],
     "risk": ["country_risk", "flags", "indicators", "nowcast", "nowcast_check"],

@@ -20,13 +20,14 @@ from ketenpipe.sources.hs_weights import (
     HsWeights,
     ambiguity,
     compose,
-    convert_flows,
     hs_weights,
+    weights_into,
     world_trade,
 )
 from ketenpipe.sources.places import discover
 from ketenpipe.tables.registry import BACI_FLOWS, HS_WEIGHTS
 from ketenpipe_tests.shared_data import shared_data
+from ketenpipe_tests.sources.conversion import convert_flows
 
 A1, A2, A3, B1, B2, B3, C1, C2 = "100001", "100002", "100003", "200001", "200002", "200003", "300001", "300002"
 
@@ -398,3 +399,78 @@ def test_the_real_chain_reaches_every_code() -> None:
     assert len(sums(chain)) == 5613
     assert set(sums(chain).values()) == {1.0}
     assert len(chain.not_reached) > 464
+
+
+# -- into one revision -------------------------------------------------------------------------------------------------
+
+
+def test_every_revision_that_leads_there_by_the_shortest_way() -> None:
+    table = pa.concat_tables(
+        [
+            pairs("HS22", "HS17", (A1, B1), (A2, B1), (A2, B2), kind="conversion"),
+            pairs("HS17", "HS92", (B1, C1), (B2, C2), kind="conversion"),
+            pairs("HS17", "ISIC3", (B1, "0111")),
+        ]
+    )
+    found = {w.from_revision: w for w in weights_into("HS92", table, {C1: Decimal(1), C2: Decimal(3)})}
+    assert set(found) == {"HS17", "HS22"}
+    assert held(found["HS17"]) == {(B1, C1): 1.0, (B2, C2): 1.0}
+    # world trade is known of the target's codes only, so the step in between is split evenly
+    assert held(found["HS22"]) == {(A1, C1): 1.0, (A2, C1): 0.5, (A2, C2): 0.5}
+    direct = pa.concat_tables([table, pairs("HS22", "HS92", (A1, C2), (A2, C2), kind="conversion")])
+    found = {w.from_revision: w for w in weights_into("HS92", direct, None)}
+    assert held(found["HS22"]) == {(A1, C2): 1.0, (A2, C2): 1.0}
+
+
+def test_a_conversion_leads_one_way_and_a_correlation_both() -> None:
+    one_way = pairs("HS22", "HS17", (A1, B1), kind="conversion")
+    assert weights_into("HS22", one_way, None) == []
+    both = pairs("HS22", "HS17", (A1, B1), (A1, B2), kind="correlation")
+    (back,) = weights_into("HS22", both, None)
+    assert held(back) == {(B1, A1): 1.0, (B2, A1): 1.0}
+
+
+def test_where_nothing_leads_there_are_no_weights() -> None:
+    assert weights_into("HS92", CONCORDANCE_SCHEMA.empty_table(), None) == []
+    assert weights_into("HS92", pairs("HS17", "ISIC3", (B1, "0111")), None) == []
+
+
+reported = st.lists(
+    st.tuples(
+        st.sampled_from([A1, A2, A3]), st.sampled_from(["CHN", "USA", "DEU"]), st.integers(0, 10**12), st.booleans()
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda r: (r[0], r[1], r[3]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(reported, st.integers(1, 10**6), st.integers(1, 10**6))
+def test_reports_are_converted_to_the_same_totals_as_flows(
+    rows: list[tuple[str, str, int, bool]], one: int, two: int
+) -> None:
+    from ketenpipe.sources.reconciliation import to_revision
+    from ketenpipe.tables.registry import COMTRADE_ANNUAL
+
+    table = pairs("HS17", "HS92", (A1, B1), (A2, B1), (A2, B2), (A3, B2), (A3, B3))
+    weights = hs_weights(table, {B1: one, B2: two, B3: one + two}, "HS17", "HS92")
+    reports = COMTRADE_ANNUAL.conform(
+        {
+            "period": "2024", "hs_revision": "HS17", "code": c, "reporter": "NLD", "partner": p,
+            "flow": "M" if imports else "X", "value_kusd": Decimal(v) / 1000, "maximum_per_key": False, "vintage": "v",
+        }
+        for c, p, v, imports in rows
+    )  # fmt: skip
+    got = to_revision(reports, weights.table, "HS92").reports
+    for imports in (True, False):
+        mine = got.filter(pc.equal(got["flow"], "M" if imports else "X"))
+        chosen = [(c, p, "NLD", str(Decimal(v) / 1000), None) for c, p, v, i in rows if i is imports]
+        if not chosen:
+            assert mine.num_rows == 0
+            continue
+        theirs = convert_flows(baci(*chosen), weights).flows
+        sums = mine.group_by(["code", "partner"]).aggregate([("value_kusd", "sum")])
+        assert {(r["code"], r["partner"]): r["value_kusd_sum"] for r in sums.to_pylist()} == {
+            (r["code"], r["exporter"]): r["value_kusd"] for r in theirs.to_pylist()
+        }

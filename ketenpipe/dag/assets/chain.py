@@ -10,6 +10,7 @@ from ketenpipe.chain.lookthrough import build_exposure
 from ketenpipe.chain.tracing import Tracing, build_tracing
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.specs import asset_in, key, made, out
+from ketenpipe.sources.hs_industries import REVISIONS, hs_industries
 from ketenpipe.sources.icio import read_table
 from ketenpipe.tables.registry import (
     BACI_FLOWS,
@@ -18,10 +19,13 @@ from ketenpipe.tables.registry import (
     EXPOSURE,
     ICIO_ACCOUNTS,
     ICIO_AUDIT,
+    INDUSTRY_COEFFICIENTS,
     INDUSTRY_EXPOSURE,
+    INDUSTRY_MEASURES,
     INDUSTRY_TIERS,
     MINING_PRODUCTION,
     ORIGIN_MIX,
+    PRODUCT_INDUSTRIES,
     PRODUCTION,
     SUPPLY_MIX,
     TRACING,
@@ -131,6 +135,18 @@ def look_through(
             "Shares of `A, A^2, ...` in the look-through of a country; the tail as tier -1.",
             kinds=("python", "scipy"),
         ),
+        INDUSTRY_MEASURES.name: out(
+            INDUSTRY_MEASURES,
+            "Upstreamness `U = G 1`, downstreamness `L' 1`, average propagation length, concentration of the foreign "
+            "content, partial hypothetical extraction (the supplier's side and the user's side; ranks only).",
+            kinds=("python", "scipy"),
+        ),
+        INDUSTRY_COEFFICIENTS.name: out(
+            INDUSTRY_COEFFICIENTS,
+            "Inverse-important coefficients: elasticity of the foreign share of look-through to `a_ij`, best first "
+            "with a certified bound.",
+            kinds=("python", "scipy"),
+        ),
     },
     deps=[key(ICIO_ACCOUNTS), key(ICIO_AUDIT)],
 )
@@ -141,3 +157,31 @@ def industry_layer(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     layer = build_industry((read_table(file) for file in files), workspace.reference(), workspace.settings.foci)
     yield made(INDUSTRY_EXPOSURE, layer.industry_exposure, {"synthetic": any(f.synthetic for f in files)})
     yield made(INDUSTRY_TIERS, layer.industry_tiers)
+    yield made(INDUSTRY_MEASURES, layer.industry_measures)
+    yield made(INDUSTRY_COEFFICIENTS, layer.industry_coefficients)
+
+
+@dg.multi_asset(
+    name="product_industries",
+    outs={
+        PRODUCT_INDUSTRIES.name: out(
+            PRODUCT_INDUSTRIES,
+            "From `hs_icio.csv` of the reference data: one industry of the OECD's 2025 edition per HS6 code, by ISIC "
+            "Rev.3 or by a reviewed rule.",
+        )
+    },
+    deps=[key(BACI_FLOWS)],
+)
+def product_industries(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """The industry of every HS6 code, in the HS revisions of the flows."""
+    held = sorted({item.hs_revision for items in workspace.baci_years().values() for item in items})
+    tables, unmapped = [PRODUCT_INDUSTRIES.empty()], {}
+    for revision in held:
+        if revision not in REVISIONS:
+            unmapped[revision] = "no list of its industries"
+            continue
+        found = hs_industries(revision)
+        stated = found.table.append_column("edition", pa.array([found.edition] * found.table.num_rows, pa.string()))
+        tables.append(PRODUCT_INDUSTRIES.conform(stated))
+        unmapped[revision] = " ".join(found.unmapped) or "none"
+    yield made(PRODUCT_INDUSTRIES, PRODUCT_INDUSTRIES.conform(pa.concat_tables(tables)), {"unmapped": unmapped})

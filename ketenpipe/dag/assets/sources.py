@@ -22,7 +22,7 @@ from ketenpipe.sources.comtrade import ComtradePeriod, read_period
 from ketenpipe.sources.concordance import read_concordances
 from ketenpipe.sources.countries import country_list
 from ketenpipe.sources.coverage import coverage, coverage_table, trade_weights
-from ketenpipe.sources.hs_weights import weights_into, world_trade
+from ketenpipe.sources.hs_weights import ambiguity, weights_into, world_trade
 from ketenpipe.sources.icio import survey
 from ketenpipe.sources.icio_audit import audit_table, icio_accounts, read_and_audit
 from ketenpipe.sources.mining import read_mining
@@ -302,8 +302,19 @@ def concordances(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     target, year = workspace.newest_baci()
     columns = ["hs_revision", "year", "code", "value_kusd"]
     trade = world_trade(workspace.store.read(BACI_FLOWS, [str(year)], columns=columns), target)
-    weights = weights_into(target, read.table, trade)
-    yield made(HS_WEIGHTS, with_records(weights, read.records), {"notes": list(read.notes), "towards": target})
+    found = weights_into(target, read.table, trade)
+    table = HS_WEIGHTS.conform(pa.concat_tables([HS_WEIGHTS.empty(), *(w.table for w in found)]))
+    unsure = [a for w in found for a in ambiguity(w).to_pylist() if a["ambiguity"] > 0]
+    yield made(
+        HS_WEIGHTS,
+        with_records(table, read.records),
+        {
+            "notes": list(read.notes),
+            "towards": target,
+            "codes without a target": {w.from_revision: list(w.without_target) for w in found},
+            "codes that rest on splits": len({a["code"] for a in unsure}),
+        },
+    )
 
 
 def _reports(name: str, table: Table, scheme: Scheme) -> dg.AssetsDefinition:
@@ -432,11 +443,11 @@ def _reconciled(
                         context.log.info(f"{name_of}: {lost:,.0f} thousand USD have no code in {target}")
             for old in [p for p in converted if p not in pooled]:
                 del converted[old]
-            if not sum(converted[p].num_rows for p in pooled):
-                raise InputRefused(
-                    f"no report of {period} has a code in {target}",
-                    todo="put the concordances of the HS revisions into concordance/",
-                )
+            if not converted[period].num_rows:
+                # Nobody has reported our codes yet, or no concordance leads to them (a check of its own says so).
+                for table in (flows, margins, reliability):
+                    results[table.name].append((period, table.empty()))
+                continue
             estimates = estimate(pa.concat_tables([converted[p] for p in pooled]))
             results[flows.name].append((period, apply(converted[period], estimates)))
             results[margins.name].append((period, estimates.margins))
