@@ -46,7 +46,7 @@ PATIENCE, POLL = 6 * 3600.0, 2.0
 #: Lists of the reference data that readers of sources look into; they look into the shipped ones only.
 READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
 #: Lists that are no part of the catalogue's own hash.
-LISTS = ("hs_icio.csv", "hs_codes/*.csv")
+LISTS = ("hs_icio.csv", "icio_industries.csv", "hs_codes/*.csv")
 THRESHOLDS = ("thresholds.toml",)
 
 #: Path, size, time of the last write, time of the last change of anything (which no copying tool sets back), inode.

@@ -170,18 +170,13 @@ def industry_layer(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
             "Rev.3 or by a reviewed rule.",
         )
     },
-    deps=[key(BACI_FLOWS)],
 )
-def product_industries(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
-    """The industry of every HS6 code, in the HS revisions of the flows."""
-    held = sorted({item.hs_revision for items in workspace.baci_years().values() for item in items})
-    tables, unmapped = [PRODUCT_INDUSTRIES.empty()], {}
-    for revision in held:
-        if revision not in REVISIONS:
-            unmapped[revision] = "no list of its industries"
-            continue
+def product_industries() -> Iterator[dg.Output[pa.Table]]:
+    """The industry of every HS6 code, in every HS revision that the list knows."""
+    tables, unmapped = [], {}
+    for revision in REVISIONS:
         found = hs_industries(revision)
-        stated = found.table.append_column("edition", pa.array([found.edition] * found.table.num_rows, pa.string()))
-        tables.append(PRODUCT_INDUSTRIES.conform(stated))
+        edition = pa.array([found.edition] * found.table.num_rows, pa.string())
+        tables.append(found.table.append_column("edition", edition))
         unmapped[revision] = " ".join(found.unmapped) or "none"
     yield made(PRODUCT_INDUSTRIES, PRODUCT_INDUSTRIES.conform(pa.concat_tables(tables)), {"unmapped": unmapped})
