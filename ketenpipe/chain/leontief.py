@@ -39,11 +39,6 @@ class NoInverse(InputRefused):
         super().__init__(what, todo=todo)
 
 
-def technical_coefficients(z: Array, output: Array) -> Array:
-    """``A = Z diag(1/x)``, shape (n, n); a column without output is 0 (its indicators are null, see the callers)."""
-    return z * _one_over(output)[np.newaxis, :]
-
-
 @dataclass(frozen=True)
 class Leontief:
     """A table with its factorisation. Made by :meth:`of`.

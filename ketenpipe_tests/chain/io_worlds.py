@@ -58,3 +58,9 @@ def worlds(draw: st.DrawFn) -> IcioTable:
 def living_worlds(draw: st.DrawFn) -> IcioTable:
     """Random tables in which every industry has output."""
     return random_table(draw(st.integers(0, 10**6)))
+
+
+def technical_coefficients(z: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """``A = Z diag(1/x)`` for the dense oracles; a column without output is 0."""
+    scale = np.divide(1.0, output, out=np.zeros(len(output)), where=output > 0)
+    return z * scale[np.newaxis, :]

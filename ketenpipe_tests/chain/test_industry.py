@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 
 from ketenpipe.chain.industry import Industry, build_industry
-from ketenpipe.chain.leontief import technical_coefficients
 from ketenpipe.errors import WrongUse
 from ketenpipe.risk.definitions import REASONS
 from ketenpipe.sources.icio import IcioTable, list_tables, read_table
 from ketenpipe.sources.places import discover
-from ketenpipe_tests.chain.io_worlds import CHAIN, random_table, table, worlds
+from ketenpipe_tests.chain.io_worlds import CHAIN, random_table, table, technical_coefficients, worlds
 from ketenpipe_tests.shared_data import shared_data
 from ketenpipe_tests.sources.icio_worlds import country_codes, make_world
 from ketenpipe_tests.worlds import bloc, catalogue, one, rows

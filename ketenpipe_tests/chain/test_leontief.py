@@ -15,11 +15,10 @@ from ketenpipe.chain.leontief import (
     NoInverse,
     extraction,
     leanings,
-    technical_coefficients,
 )
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources.icio import IcioTable
-from ketenpipe_tests.chain.io_worlds import CHAIN, living_worlds, random_table, worlds
+from ketenpipe_tests.chain.io_worlds import CHAIN, living_worlds, random_table, technical_coefficients, worlds
 
 NLD, DEU, CHN = 0, 1, 2
 
