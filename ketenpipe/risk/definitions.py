@@ -378,10 +378,13 @@ REASONS: dict[str, tuple[str, str]] = {
     "no_inputs_from_there": ("no inputs come from there, at any tier", "geen inputs vandaar, in geen enkele schakel"),
     "no_value_added": ("the table has no value added behind the industry", "geen toegevoegde waarde in de tabel"),
     "rank_only": ("a rank only, no loss in money", "alleen een rangorde, geen verlies in geld"),
-    "singular_table": ("the input-output table has no inverse", "de input-outputtabel heeft geen inverse"),
+    "singular_table": (
+        "the chain runs through industries that only feed each other, its sum has no end",
+        "de keten loopt door bedrijfstakken die alleen elkaar beleveren, de som heeft geen einde",
+    ),
     "not_productive": (
-        "the input-output table uses more inputs than it makes",
-        "de input-outputtabel gebruikt meer inputs dan zij maakt",
+        "the chain runs through industries that use more inputs than they make, its sum has no end",
+        "de keten loopt door bedrijfstakken die meer gebruiken dan zij maken, de som heeft geen einde",
     ),
     "below_minimum": ("imports below the minimum value", "invoer onder de minimumwaarde"),
     "proxy_direct_imports": (
@@ -390,4 +393,33 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "previous_set_empty": ("nothing was flagged the year before", "het jaar ervoor geen signalen"),
     "eu27_only": ("defined for the EU27 only", "alleen gedefinieerd voor de EU27"),
+    "one_recipe_per_industry": (
+        "one recipe stands for all products of the industry: indicative only",
+        "één recept staat voor alle producten van de bedrijfstak: slechts indicatief",
+    ),
+    "origin_by_value": ("the origin is traced by value, no mass is known", "herkomst naar waarde, massa is onbekend"),
+    "recipe_of_another_year": (
+        "the sources hold no input-output table of that year; the nearest earlier one stands, else the earliest",
+        "de bronnen hebben geen input-outputtabel van dat jaar; de laatste eerdere geldt, anders de vroegste",
+    ),
+    "synthetic": ("the input-output table is made up", "de input-outputtabel is verzonnen"),
+    "no_industry": ("the code belongs to no industry of the table", "de code hoort bij geen bedrijfstak van de tabel"),
+    "no_region": ("the table has no region of the focus", "de tabel bevat geen regio van de focus"),
+    "no_recipe": (
+        "nowhere it is made does the table have a recipe for it",
+        "nergens waar het gemaakt wordt heeft de tabel er een recept voor",
+    ),
+    "no_product": ("the industry has no products in the HS", "de bedrijfstak heeft geen producten in het HS"),
+    "no_user_with_known_origins": (
+        "none of its users has known origins, so nothing of it can be followed to the focus",
+        "van geen gebruiker is de herkomst bekend, er is niets te volgen",
+    ),
+    "no_way_above_threshold": (
+        "no known producer that counts is joined to the focus",
+        "geen bekende producent die meetelt is met de focus verbonden",
+    ),
+    "rest_over_half": (
+        "more than half of the supply is left out: small suppliers or unknown producers",
+        "meer dan de helft van het aanbod telt niet mee: kleine leveranciers of onbekende producenten",
+    ),
 }

@@ -505,7 +505,8 @@ PRODUCTION = Table(
         Column("supply", FLOAT, "production + unknown origin + imports", minimum=0),
         Column("exports", FLOAT, "exports", minimum=0),
     ),
-    ("hs_revision", "code", "year", "measure", "country"),
+    ("year", "hs_revision", "code", "measure", "country"),
+    partitioned=True,
 )
 ORIGIN_MIX = Table(
     "origin_mix",
@@ -519,7 +520,8 @@ ORIGIN_MIX = Table(
         Column("origin", STRING, "where it was made; UNK if unknown", nullable=False),
         Column("share", FLOAT, "share of the supply, in tonnes", unit="share", nullable=False, minimum=0, maximum=1),
     ),
-    ("hs_revision", "code", "year", "country", "origin"),
+    ("year", "hs_revision", "code", "country", "origin"),
+    partitioned=True,
 )
 TRACING = Table(
     "tracing",
@@ -546,12 +548,18 @@ TRACING = Table(
         ),
         Column("value_without_mass", FLOAT, "share of the imports' value that has no tonnes", minimum=0, maximum=1),
         Column("median_unit_value", FLOAT, "median of all flows of the code", unit="thousand USD/t", minimum=0),
-        Column("row_residual", FLOAT, "largest |sum of a tracing row - supply| relative to the supply", minimum=0),
+        Column(
+            "row_residual",
+            FLOAT,
+            "the errors of the traced shares sum to at most this; it bounds |their sum - 1| too; null without a row",
+            minimum=0,
+        ),
         Column("small_or_precious", BOOL, "under 100 t or above 1 million USD a tonne: nothing is cleared"),
         _confidence,
         _reason,
     ),
-    ("focus", "hs_revision", "code", "year", "measure"),
+    ("year", "focus", "hs_revision", "code", "measure"),
+    partitioned=True,
 )
 SUPPLY_MIX = Table(
     "supply_mix",
@@ -585,8 +593,9 @@ SUPPLY_MIX = Table(
         ),
         Column("share_traced_v", FLOAT, "the same by value", unit="share", minimum=0, maximum=1),
     ),
-    ("focus", "hs_revision", "code", "year", "country"),
+    ("year", "focus", "hs_revision", "code", "country"),
     released=True,
+    partitioned=True,
 )
 EXPOSURE = Table(
     "exposure",
@@ -625,6 +634,195 @@ EXPOSURE = Table(
         ),
     ),
     ("focus", "group", "node", "year", "country"),
+    released=True,
+)
+PATHS = Table(
+    "paths",
+    "chain",
+    "One sequence of countries through which an upstream node of a group reaches the focus, largest first",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        Column("node", STRING, "node of the chain, tier 1 or deeper", nullable=False),
+        Column("tier", INT, "tier of the node", nullable=False, minimum=1),
+        _year,
+        Column("hs_revision", STRING, "HS revision used for the group", nullable=False),
+        Column("rank", INT, "rank by share, 1 the largest", nullable=False, minimum=1),
+        Column(
+            "path",
+            STRING,
+            "node@country of each step from the focus upstream, ' <- ' between; a step in brackets has no country of "
+            "its own: its codes are not in the sources, or the node at the end has the world production mix",
+            nullable=False,
+        ),
+        Column("nodes", STRING, "the nodes of the path, space-separated", nullable=False),
+        Column("countries", STRING, "where each of them was made, space-separated; - for a step in brackets",
+               nullable=False),
+        Column("origin", STRING, "where the path ends, ISO3; UNK if unknown", nullable=False),
+        Column("share", FLOAT, "share of the node's supply that comes this way: the product of the path's steps",
+               unit="share", nullable=False, minimum=0, maximum=1),
+        Column("origin_exposure", FLOAT, "share of the node's supply from the origin by any path, see table exposure",
+               unit="share", minimum=0, maximum=1),
+        Column("cumulative", FLOAT, "sum of the shares up to this rank", unit="share", nullable=False, minimum=0,
+               maximum=1),
+        Column("explained", FLOAT, "sum of the shares of all paths listed for the node", unit="share", nullable=False,
+               minimum=0, maximum=1),
+        Column("residual", FLOAT, "sum of the shares of all paths that are not listed", unit="share", nullable=False,
+               minimum=0, maximum=1),
+        Column("bound", FLOAT, "no path that is not listed has a larger share; 0 where all are listed", unit="share",
+               nullable=False, minimum=0, maximum=1),
+        Column("basis", STRING, "weakest basis of the production along the path", nullable=False, allowed=BASES),
+        Column("evidence", STRING, "weakest evidence along the path", allowed=EVIDENCE),
+        Column(
+            "same_for_every_country", BOOL, "true where the world production mix stands for every buyer", nullable=False
+        ),
+    ),
+    ("focus", "group", "node", "year", "rank"),
+    released=True,
+)  # fmt: skip
+_graph_year = Column(
+    "year", YEAR, "calendar year of the data; by default the newest one that the group has", nullable=False
+)
+GRAPH_NODES = Table(
+    "graph_nodes",
+    "chain",
+    "One place of a group's supply graph: one node of the chain in one country, seen from the focus",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        _graph_year,
+        Column(
+            "node", STRING, "node of the chain; _focus is the focus itself, into which tier 0 flows", nullable=False
+        ),
+        Column("country", STRING, "where it is made; UNK if unknown; of _focus the focus's own code", nullable=False),
+        Column("tier", INT, "tier of the node; null for a dashed node (no tier) and for _focus", minimum=0),
+        Column("stage", STRING, "stage of the chain; null for _focus", allowed=STAGES),
+        Column(
+            "kind",
+            STRING,
+            "traded: computed from flows; production: world production mix; dashed: passes its users' mix through; "
+            "focus: the focus itself",
+            nullable=False,
+            allowed=("traded", "production", "dashed", "focus"),
+        ),
+        Column(
+            "share",
+            FLOAT,
+            "share of the node's supply, as it reaches the focus, that is made in the country; 1 for _focus",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "value_kusd",
+            MONEY,
+            "the focus's direct imports of the node's codes from the country, at tier 0; null upstream, where no "
+            "figure says how much of a flow reaches the focus, and where nothing is bought from the maker directly",
+            unit="thousand USD",
+            source="CEPII BACI v",
+        ),
+        Column("basis", STRING, "basis of the node's production; null for a dashed node and _focus", allowed=BASES),
+        Column("evidence", STRING, "weakest evidence on the path; null at tier 0", allowed=EVIDENCE),
+        Column(
+            "same_for_every_country", BOOL, "true where the world production mix stands for every buyer", nullable=False
+        ),
+    ),
+    ("focus", "group", "year", "node", "country"),
+    released=True,
+)
+GRAPH_EDGES = Table(
+    "graph_edges",
+    "chain",
+    "One flow of a group's supply graph: the input made in one country goes into the user made in another",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        _graph_year,
+        Column("input", STRING, "node that goes in", nullable=False),
+        Column("input_country", STRING, "where it is made; UNK if unknown", nullable=False),
+        Column("user", STRING, "node that it goes into; _focus from tier 0 on to the focus", nullable=False),
+        Column("user_country", STRING, "where the user is made; of _focus the focus's own code", nullable=False),
+        Column(
+            "share",
+            FLOAT,
+            "share of the input's whole supply, as it reaches the focus, that takes this way; all flows out of a place "
+            "add up to the place's share, all flows of an input to 1",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "user_weight",
+            FLOAT,
+            "part of the input that is reckoned to go to this user (1 where there is one user)",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "evidence", STRING, "evidence that the input goes into the user; null on to the focus", allowed=EVIDENCE
+        ),
+        Column(
+            "same_for_every_country", BOOL, "true where the world production mix stands for every buyer", nullable=False
+        ),
+    ),
+    ("focus", "group", "year", "input", "input_country", "user", "user_country"),
+    released=True,
+)
+GRAPH_MEASURE_NAMES = ("flow_through", "flow_through_country", "articulation", "node_cut", "min_cut")
+GRAPH_MEASURES = Table(
+    "graph_measures",
+    "chain",
+    "Where a group's supply graph is narrow: one figure about one place, one country or one cut",
+    (
+        _focus,
+        Column("group", STRING, "product group", nullable=False),
+        _graph_year,
+        Column(
+            "measure",
+            STRING,
+            "flow_through: share of the flow that passes the place; flow_through_country: that passes the country at "
+            "any node; articulation: 1 for a place without which no known producer reaches the focus; node_cut: fewest "
+            "places whose failure cuts off every known producer; min_cut: most that known producers can deliver when "
+            "every place delivers what passes it now, and the places that bind",
+            nullable=False,
+            allowed=GRAPH_MEASURE_NAMES,
+        ),
+        Column("target", STRING, "node whose producers are meant; null: all computed nodes, each weighing the same"),
+        Column(
+            "threshold",
+            FLOAT,
+            "suppliers count from this share of the whole and of their user's supply on; null: all count",
+            unit="share",
+            minimum=0,
+            maximum=1,
+        ),
+        Column("node", STRING, "node of the place; null where the row is about a country or a cut"),
+        Column("country", STRING, "country of the place; null where the row is about a cut"),
+        Column("value", FLOAT, "share of the flow, or number of places (node_cut)", minimum=0),
+        Column(
+            "rest",
+            FLOAT,
+            "share of the target's supply that the threshold or an unknown producer leaves out",
+            unit="share",
+            minimum=0,
+            maximum=1,
+        ),
+        Column("places", STRING, "the places of the cut, node@country, space-separated; the largest first"),
+        Column("basis", STRING, "basis of the target's production; null for all nodes together", allowed=BASES),
+        Column("evidence", STRING, "weakest evidence on the target's path; null at tier 0", allowed=EVIDENCE),
+        Column(
+            "same_for_every_country",
+            BOOL,
+            "true where the target's producers are the world production mix, the same for every buyer",
+            nullable=False,
+        ),
+        _reason,
+    ),
+    ("focus", "group", "year", "measure", "target", "threshold", "node", "country"),
     released=True,
 )
 INDUSTRY_EXPOSURE = Table(
@@ -774,6 +972,128 @@ PRODUCT_INDUSTRIES = Table(
     ("hs_revision", "code"),
     released=True,
 )
+_recipe_year = Column("recipe_year", YEAR, "year of the input-output table that was used", nullable=False)
+PRODUCT_USES = Table(
+    "product_uses",
+    "chain",
+    "A product from a country in the inputs of an industry of the focus: deliveries of the input-output table split "
+    "over products by import value",
+    (
+        _focus,
+        Column("hs_revision", STRING, "HS revision of the products", nullable=False),
+        Column("industry", STRING, "industry of the focus that uses them", nullable=False),
+        _year,
+        _recipe_year,
+        Column("rank", INT, "1 = largest; the rest comes last", nullable=False, minimum=1),
+        Column(
+            "kind",
+            STRING,
+            "product: an HS6 code from a country; industry: a delivery that does not split, the reason says why; own: "
+            "a delivery of an industry of the focus itself, never split; rest: all foreign inputs that are not listed",
+            nullable=False,
+            allowed=("product", "industry", "own", "rest"),
+        ),
+        Column("country", STRING, "country or region of the table that delivers; null for the rest"),
+        Column("supplier_industry", STRING, "industry that makes the product; null for the rest"),
+        Column("code", STRING, "HS6 code; null where the delivery is not split"),
+        Column(
+            "value_kusd",
+            MONEY,
+            "part of the delivery, at basic prices; with the rest the column adds up to the industry's foreign inputs",
+            unit="thousand USD",
+            nullable=False,
+        ),
+        Column(
+            "share", FLOAT, "share of the industry's foreign intermediate inputs; null for own deliveries", unit="share"
+        ),
+        Column("basis", STRING, "icio_proportional", nullable=False, allowed=BASES),
+        Column("evidence", STRING, "icio_proportional", nullable=False, allowed=EVIDENCE),
+        _reason,
+    ),
+    ("focus", "hs_revision", "industry", "year", "rank"),
+    released=True,
+    partitioned=True,
+)
+PRODUCT_JOIN = Table(
+    "product_join",
+    "chain",
+    "What the join of one year's HS6 imports and an input-output table holds of either side, and what it does not",
+    (
+        _focus,
+        Column("hs_revision", STRING, "HS revision of the products", nullable=False),
+        _year,
+        _recipe_year,
+        Column("edition", STRING, "edition of the input-output table", nullable=False),
+        Column("imports_kusd", MONEY, "all imports of the focus", unit="thousand USD", nullable=False),
+        Column("joined_kusd", MONEY, "imports that a delivery is split by", unit="thousand USD", nullable=False),
+        Column(
+            "unmapped_kusd", MONEY, "imports without an industry or without a region", unit="thousand USD",
+            nullable=False,
+        ),
+        Column("unmapped_share", FLOAT, "their share of all imports", unit="share", minimum=0, maximum=1),
+        Column("no_industry_kusd", MONEY, "imports of codes without an industry", unit="thousand USD", nullable=False),
+        Column(
+            "no_region_kusd", MONEY, "imports from where the table has no region", unit="thousand USD", nullable=False
+        ),
+        Column(
+            "without_delivery_kusd",
+            MONEY,
+            "imports with an industry and a region that delivers nothing to an industry of the focus (final use only)",
+            unit="thousand USD",
+            nullable=False,
+        ),
+        Column(
+            "inputs_kusd", MONEY, "foreign intermediate inputs of the focus's industries", unit="thousand USD",
+            nullable=False,
+        ),
+        Column("inputs_split_kusd", MONEY, "of these, split over products", unit="thousand USD", nullable=False),
+        Column(
+            "inputs_no_imports_kusd", MONEY, "of these, whole: none of the industry's products is imported from there",
+            unit="thousand USD", nullable=False,
+        ),
+        Column(
+            "inputs_no_product_kusd", MONEY, "of these, whole: the industry has no products (services)",
+            unit="thousand USD", nullable=False,
+        ),
+        Column("codes", INT, "codes in the supply mix of the focus", nullable=False, minimum=0),
+        Column("codes_without_industry", INT, "imported codes without an industry", nullable=False, minimum=0),
+        Column(
+            "codes_with_recipe",
+            INT,
+            "codes that the catalogue has a recipe for: it overrides the industry's",
+            nullable=False,
+            minimum=0,
+        ),
+        _reason,
+    ),
+    ("focus", "hs_revision", "year"),
+    released=True,
+    partitioned=True,
+)  # fmt: skip
+PRODUCT_TIERS = Table(
+    "product_tiers",
+    "chain",
+    "Where the inputs of one product probably come from, by the recipe of its industry: the largest inputs, the rest, "
+    "and what is of unknown origin; products with a recipe in the catalogue are left out",
+    (
+        _focus,
+        _revision,
+        Column("code", STRING, "HS6 code", nullable=False),
+        _year,
+        _recipe_year,
+        Column("tier", INT, "1 = inputs, 2 = inputs of inputs", nullable=False, minimum=1),
+        Column("rank", INT, "1 = largest; the rest and unknown origin come last", nullable=False, minimum=1),
+        Column("country", STRING, "country or region that makes the input; UNK if unknown; null for the rest"),
+        Column("industry", STRING, "industry that makes the input; null for the rest and for unknown origin"),
+        Column("share", FLOAT, "share of all inputs at that tier", unit="share", nullable=False, minimum=0, maximum=1),
+        Column("basis", STRING, "icio_proportional", nullable=False, allowed=BASES),
+        Column("evidence", STRING, "icio_proportional", nullable=False, allowed=EVIDENCE),
+        _reason,
+    ),
+    ("focus", "hs_revision", "code", "year", "tier", "rank"),
+    released=True,
+    partitioned=True,
+)
 COUNTRY_RISK = Table(
     "country_risk",
     "risk",
@@ -829,8 +1149,21 @@ INDICATORS = Table(
         Column("source_vintage", STRING, "vintages of the sources that the figure rests on"),
         Column("method_version", STRING, "version of the method", nullable=False),
     ),
-    ("focus", "level", "code", "hs_revision", "group", "tier", "year", "indicator", "measure", "basis"),
+    ("year", "focus", "level", "code", "hs_revision", "group", "tier", "indicator", "measure", "basis"),
     released=True,
+)
+PRODUCT_INDICATORS = replace(
+    INDICATORS,
+    name="product_indicators",
+    description="One figure of level hs6 that a year's data give, for every HS6 code: what indicators is made of",
+    released=False,
+    partitioned=True,
+)
+CHAIN_INDICATORS = replace(
+    INDICATORS,
+    name="chain_indicators",
+    description="One figure of a node, a group or its chain, of all years: what indicators is made of",
+    released=False,
 )
 FLAGS = Table(
     "flags",
@@ -862,8 +1195,114 @@ FLAGS = Table(
         _reason,
         Column("method_version", STRING, "version of the method", nullable=False),
     ),
-    ("focus", "level", "code", "hs_revision", "group", "tier", "year", "method"),
+    ("year", "focus", "level", "code", "hs_revision", "group", "tier", "method"),
     released=True,
+)
+SHOCKS = Table(
+    "shocks",
+    "risk",
+    "What a country's stop of exports of one node would cut of one group's supply to the focus: for ranking only, "
+    "never a loss in money",
+    (
+        _focus,
+        _year,
+        Column("scenario", STRING, "country:node:share, e.g. CHN:rare_earth_metals:1", nullable=False),
+        Column("country", STRING, "country that stops exporting what it makes, ISO3", nullable=False),
+        Column("node", STRING, "node whose exports stop; null for an HS6 code seen by itself"),
+        Column("code", STRING, "HS6 code whose exports stop; null where it is the whole node"),
+        Column("share", FLOAT, "part of the exports that stops", unit="share", nullable=False, minimum=0, maximum=1),
+        Column("group", STRING, "product group that is hit; null for an HS6 code seen by itself"),
+        _revision,
+        Column("tier", INT, "tier of the node in the group; 0: the product itself", nullable=False, minimum=0),
+        Column(
+            "cut",
+            FLOAT,
+            "share of the focus's supply of the group's product that is cut, without substitution: an upper bound; "
+            "what is of unknown origin left out; null where it hangs on an intensity that nobody has read",
+            unit="share",
+            minimum=0,
+            maximum=1,
+        ),
+        Column("low", FLOAT, "the cut if unknown origins are other countries, and unknown intensities 0", unit="share",
+               nullable=False, minimum=0, maximum=1),
+        Column("high", FLOAT, "the cut if unknown origins are the country, and inputs of unknown intensity essential",
+               unit="share", nullable=False, minimum=0, maximum=1),
+        Column(
+            "cut_with_relief",
+            FLOAT,
+            "what is left of the cut if the users in each country had the first call on everything that others sell "
+            "elsewhere: a lower bound, since they would compete; null without trade codes",
+            unit="share",
+            minimum=0,
+            maximum=1,
+        ),
+        Column("relief_low", FLOAT, "low of cut_with_relief", unit="share", minimum=0, maximum=1),
+        Column("relief_high", FLOAT, "high of cut_with_relief", unit="share", minimum=0, maximum=1),
+        Column(
+            "relief",
+            FLOAT,
+            "S2 where the path meets the node: what others sell elsewhere, and the country did not make, over what is "
+            "lost there, both in tonnes; null without trade codes or where nothing is lost",
+            unit="ratio",
+            minimum=0,
+        ),
+        Column("path", STRING, "the way by which most of the cut reaches the focus; null where nothing is cut"),
+        Column("rank", INT, "rank of the cut among the rows of the focus and year, 1 the largest; ties share a rank",
+               minimum=1),
+        Column("basis", STRING, "basis of the node's production", nullable=False, allowed=BASES),
+        Column("evidence", STRING, "weakest evidence on the way to the node; null at tier 0", allowed=EVIDENCE),
+        Column(
+            "same_for_every_country",
+            BOOL,
+            "true where the node has the world production mix, the same for every buyer",
+            nullable=False,
+        ),
+        _confidence,
+        _reason,
+    ),
+    ("focus", "year", "scenario", "group", "node", "hs_revision"),
+    released=True,
+)  # fmt: skip
+IMPORTERS = Table(
+    "importers",
+    "risk",
+    "The direct indicators of one importer and product in one year, by value, so that every importer can be compared",
+    (
+        Column("hs_revision", STRING, "HS revision that the codes belong to, e.g. HS92", nullable=False),
+        _year,
+        Column("code", STRING, "HS6 code, six characters", nullable=False),
+        Column("importer", STRING, "importing country, ISO3", nullable=False),
+        Column("imports_kusd", MONEY, "imports from all others", unit="thousand USD", nullable=False),
+        Column("suppliers", INT, "countries that it buys from", unit="countries", nullable=False, minimum=1),
+        Column("top_supplier", STRING, "largest of them, the first in the alphabet of equals", nullable=False),
+        Column("top_share", FLOAT, "its share of the imports", unit="share", nullable=False, minimum=0, maximum=1),
+        Column("C1", FLOAT, "concentration of imports", unit="index 0-1", nullable=False, minimum=0, maximum=1),
+        Column("C2", FLOAT, "concentration of world exports of the product", unit="index 0-1", minimum=0, maximum=1),
+        Column(
+            "C4a",
+            FLOAT,
+            "share of the largest origin outside the importer and the EU27; 0 where there is none",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        Column("C4a_country", STRING, "that origin, ISO3; null where all origins are in the EU27"),
+        Column("C5", FLOAT, "share from outside the EU27", unit="share", nullable=False, minimum=0, maximum=1),
+        Column("S1", FLOAT, "imports over exports; null where it exports nothing", unit="ratio", minimum=0),
+        Column(
+            "c1_rank",
+            FLOAT,
+            "share of the product's importers whose C1 is lower",
+            unit="share",
+            nullable=False,
+            minimum=0,
+            maximum=1,
+        ),
+        _reason,
+    ),
+    ("hs_revision", "year", "code", "importer"),
+    partitioned=True,
 )
 NOWCAST = Table(
     "nowcast",
@@ -1084,6 +1523,21 @@ SOURCES = Table(
     released=True,
 )
 
+TIER_INDICATORS = replace(
+    INDICATORS,
+    name="tier_indicators",
+    description="One indicative figure of what goes into an HS6 code, by the recipe of its industry: what indicators "
+    "is made of",
+    released=False,
+    partitioned=True,
+)
+TIER_FLAGS = replace(
+    FLAGS,
+    name="tier_flags",
+    description="What an indicative figure suggests about what goes into an HS6 code: what flags is made of",
+    released=False,
+    partitioned=True,
+)
 TABLES: dict[str, Table] = {
     t.name: t
     for t in (
@@ -1113,12 +1567,25 @@ TABLES: dict[str, Table] = {
         TRACING,
         SUPPLY_MIX,
         EXPOSURE,
+        PATHS,
+        GRAPH_NODES,
+        GRAPH_EDGES,
+        GRAPH_MEASURES,
+        SHOCKS,
         INDUSTRY_EXPOSURE,
         INDUSTRY_TIERS,
         INDUSTRY_MEASURES,
         INDUSTRY_COEFFICIENTS,
         PRODUCT_INDUSTRIES,
+        PRODUCT_USES,
+        PRODUCT_JOIN,
+        PRODUCT_TIERS,
         COUNTRY_RISK,
+        PRODUCT_INDICATORS,
+        CHAIN_INDICATORS,
+        TIER_INDICATORS,
+        TIER_FLAGS,
+        IMPORTERS,
         INDICATORS,
         FLAGS,
         DOSSIERS,
