@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ketenpipe.chain.tracing import Tracing, focus_members, production_statistic
+from ketenpipe.chain.catalogue import Reference
+from ketenpipe.chain.engine import Engine
+from ketenpipe.chain.flows import as_seen_by, flow_frame, imports_by_origin
+from ketenpipe.chain.matrices import balance_production, trace_origins
+from ketenpipe.chain.tracing import (
+    Tracing,
+    build_tracing,
+    focus_members,
+    members_table,
+    production_statistic,
+    trace_year,
+)
+from ketenpipe.errors import ContractBroken, WrongUse
+from ketenpipe.tables.registry import BACI_FLOWS, ORIGIN_MIX, PRODUCTION, SUPPLY_MIX, TRACING
 from ketenpipe_tests.worlds import (
     Flow,
     bloc,
@@ -16,6 +35,7 @@ from ketenpipe_tests.worlds import (
     flows,
     link,
     mass,
+    matrix,
     mining,
     node,
     non_producer,
@@ -309,3 +329,287 @@ def test_mixes_sum_to_one_in_both_measures_for_country_and_bloc(
         for focus in ("NLD", "ABC", "EU27"):
             direct = [r[column] for r in rows(traced.supply_mix, focus=focus) if r[column] is not None]
             assert not direct or sum(direct) == pytest.approx(1.0)
+
+
+# -- many products, a year at a time -------------------------------------------------------------------------
+
+CODES = ("010121", CODE, "100002", "720449", "999999")
+EVERYWHERE = ("AUT", "BEL", "BRA", "CHN", "CZE", "DEU", "NLD", "RUS", "TWN", "USA", "XKX", "ZAF")
+
+
+def year_of(seed: int, codes: tuple[str, ...] = CODES, year: int = 2020) -> list[Flow]:
+    """Flows of several products between up to twelve countries, with all that BACI has: nulls, zeros, few or many."""
+    rng = np.random.default_rng(seed)
+    found: list[Flow] = []
+    for code in codes:
+        pairs = [(i, j) for i in EVERYWHERE for j in EVERYWHERE if i != j]
+        chosen = rng.choice(len(pairs), rng.integers(1, len(pairs)), replace=False)
+        for at in chosen:
+            value = round(float(rng.lognormal(3, 2)), 3) if rng.random() > 0.05 else 0.0
+            mass_ = None if rng.random() < 0.2 else round(float(rng.lognormal(4, 2)), 3) * (rng.random() > 0.05)
+            found.append((year, code, *pairs[at], value, mass_))
+    return found
+
+
+def world_of_many() -> tuple[Reference, pa.Table]:
+    """Some of the codes in the catalogue; a statistic with a null, a non-producer of a code, one of a stage."""
+    reference = catalogue(
+        [node("a", CODE), node("b", "720449", stage="extraction")],
+        links=[link(CODE, "Ore")],
+        figures=[figure("b", "720449", 2020, "TWN", 900.0), figure("b", "720449", 2020, "ZAF", 80.0)],
+        non_producers=[non_producer("DEU", code="100002"), non_producer("BEL", stage="extraction")],
+        blocs=(*ABC, *EU27),
+    )
+    made = [("Ore", "CHN", 2020, 500.0), ("Ore", "RUS", 2020, None), ("Ore", "PER", 2020, 70.0)]
+    return reference, mining([*made, ("Ore", "CHN", 2019, 1.0)])
+
+
+FOCI = ("NLD", "EU27", "ABC")
+
+
+def by_hand(table: pa.Table, reference: Reference, statistics: pa.Table, focus: str, code: str, measure: str) -> Any:
+    """One row by the inverse of one product's ``I - A``: shares by country, None where there is none."""
+    flows_ = [r for r in table.to_pylist() if r["code"] == code and (measure == "v" or (r["tonnes"] or 0) > 0)]
+    column = "value_kusd" if measure == "v" else "tonnes"
+    held = statistics.to_pandas()
+    used = production_statistic(reference, held[held["year"] == 2020], "HS92", code, 2020) if measure == "q" else None
+    listed = used.quantities if used else {}
+    names = sorted({*listed, *(r["exporter"] for r in flows_), *(r["importer"] for r in flows_)})
+    x = matrix(names, [(r["exporter"], r["importer"], float(r[column])) for r in flows_])
+    barred = np.array([c in reference.non_producer_countries(code, "HS92") for c in names], dtype=bool)
+    given_ = np.array([listed.get(c, np.nan) for c in names], dtype=float) if used else None
+    made = balance_production(x, given_, np.array([c in listed for c in names]) if used else None, barred)
+    traced = trace_origins(x, made)
+    inside = np.array([c in focus_members(reference, focus, [2020])[2020] for c in names], dtype=bool)
+    weights = np.where(inside, traced.supply, 0.0)
+    if focus != "NLD":
+        rest = traced.supply - x.sum(axis=1)
+        weights = np.where(inside & (rest > 1e-9 * traced.supply), rest, 0.0)
+    if not weights.sum() > 0:
+        return None
+    shares_ = weights @ np.nan_to_num(traced.origins) / weights.sum()
+    return {c: s for c, s in zip([*names, "UNK"], shares_, strict=True) if s > 1e-12}
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_every_row_equals_the_single_dense_solve(seed: int) -> None:
+    reference, statistics = world_of_many()
+    table = flows(year_of(seed))
+    traced = trace(table, reference, FOCI, statistics)
+    held: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in traced.supply_mix.to_pylist():
+        held.setdefault((row["focus"], row["code"]), []).append(row)
+    for record in traced.tracing.to_pylist():
+        focus, code, measure = record["focus"], record["code"], record["measure"]
+        expected = by_hand(table, reference, statistics, focus, code, measure)
+        if expected is None:
+            assert record["reason"] in ("no_supply", "no_member_consumes")
+            assert record["row_residual"] is None
+            continue
+        column = "share_traced" if measure == "q" else "share_traced_v"
+        found = {r["country"]: r[column] for r in held[focus, code] if r[column] > 1e-12}
+        assert found == pytest.approx(expected, abs=1e-9)
+        assert record["row_residual"] < 1e-12
+        assert record["unknown_share"] == pytest.approx(expected.get("UNK", 0.0), abs=1e-9)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_direct_imports_are_those_of_the_formula_on_flows(seed: int) -> None:
+    # The same sums as Narwhals expressions, which the indicators use.
+    reference, statistics = world_of_many()
+    table = flows(year_of(seed))
+    traced = trace(table, reference, FOCI, statistics)
+    for focus in FOCI:
+        with Engine() as engine:
+            base = flow_frame(engine.frame("flows", table))
+            members = members_table(reference, focus, [2020])
+            lazy = None if members is None else engine.frame("members", members)
+            expected = engine.pandas(imports_by_origin(as_seen_by(base, lazy, focus), focus))
+        found = {(r["code"], r["country"]): r for r in rows(traced.supply_mix, focus=focus) if r["rank"] is not None}
+        assert len(found) == len(expected)
+        for row in expected.itertuples():
+            mine = found[row.code, row.country]
+            assert mine["value_kusd"] == pytest.approx(float(row.v), rel=1e-8)
+            assert (mine["tonnes"] is None) == pd.isna(row.q)
+            assert pd.isna(row.q) or mine["tonnes"] == pytest.approx(float(row.q), rel=1e-8)
+        for code in CODES:
+            ranked = sorted((r for (c, _), r in found.items() if c == code), key=lambda r: r["rank"])
+            assert [r["rank"] for r in ranked] == list(range(1, len(ranked) + 1))
+            values = [(-r["value_kusd"], r["country"]) for r in ranked]
+            assert values == sorted(values)
+
+
+def test_only_the_catalogue_keeps_all_rows_and_its_rows_are_the_foci_s() -> None:
+    reference, statistics = world_of_many()
+    traced = trace(flows(year_of(1)), reference, FOCI, statistics)
+    kept = {CODE, "720449"}
+    assert set(traced.origin_mix.column("code").to_pylist()) == kept
+    assert set(traced.production.column("code").to_pylist()) == kept
+    assert set(traced.tracing.column("code").to_pylist()) == set(CODES)
+    for code in kept:
+        mine = {r["origin"]: r["share"] for r in rows(traced.origin_mix, code=code, country="NLD")}
+        focus = rows(traced.supply_mix, code=code, focus="NLD")
+        theirs = {r["country"]: r["share_traced"] for r in focus if r["share_traced"]}
+        assert mine == pytest.approx(theirs, abs=1e-9)
+    # PER trades nothing, but makes: it supplies itself.
+    assert rows(traced.origin_mix, country="PER") == [
+        {"hs_revision": "HS92", "code": CODE, "year": 2020, "country": "PER", "origin": "PER", "share": 1.0}
+    ]
+
+
+def same(one_: Tracing, other: Tracing) -> bool:
+    names = ("production", "origin_mix", "tracing", "supply_mix")
+    return all(getattr(one_, n).equals(getattr(other, n), check_metadata=True) for n in names)
+
+
+@pytest.mark.parametrize("coded", [True, False])
+@pytest.mark.parametrize("rows_at_once", [1, 7, 10_000])
+def test_batches_of_any_size_give_the_same_as_a_table(coded: bool, rows_at_once: int) -> None:
+    reference, statistics = world_of_many()
+    table = flows(year_of(2))
+    text = {"code", "hs_revision", "exporter", "importer", "release"}
+    batches = table.to_batches(max_chunksize=rows_at_once)
+    if coded:
+        batches = [
+            pa.record_batch(
+                [c.dictionary_encode() if n in text else c for n, c in zip(b.schema.names, b.columns, strict=True)],
+                names=b.schema.names,
+            )
+            for b in batches
+        ]
+    empty = table.schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+    whole = trace_year(table, statistics, reference, FOCI, 2020)
+    assert same(trace_year(iter([*empty, *batches]), statistics, reference, FOCI, 2020), whole)
+    backwards = table.take(pa.array(range(table.num_rows - 1, -1, -1)))
+    assert same(trace_year(backwards, statistics, reference, FOCI, 2020), whole)
+
+
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (1, 100_000), (4, 1), (2, 50)])
+def test_the_same_flows_give_the_same_tables_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch, workers: int, at_once: int
+) -> None:
+    # However many threads there are, and whatever is traced together.
+    reference, statistics = world_of_many()
+    table = flows(year_of(3))
+    whole = trace_year(table, statistics, reference, FOCI, 2020)
+    monkeypatch.setattr("ketenpipe.chain.tracing.WORKERS", workers)
+    monkeypatch.setattr("ketenpipe.chain.tracing.FLOWS_AT_ONCE", at_once)
+    assert same(trace_year(table, statistics, reference, FOCI, 2020), whole)
+
+
+def test_the_tables_are_in_the_order_of_their_keys_and_hold_their_contracts() -> None:
+    reference, statistics = world_of_many()
+    traced = trace_year(flows(year_of(4)), statistics, reference, FOCI, 2020)
+    for table in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX):
+        found: pa.Table = getattr(traced, table.name)
+        table.check(found)
+        assert found.num_rows
+        assert found.equals(found.sort_by([(k, "ascending") for k in table.key]))
+        assert table.conform(found).equals(found), "figures are rounded to nine digits already"
+
+
+def test_a_year_may_hold_several_hs_revisions() -> None:
+    # The same code is another product in another revision: each is traced by itself.
+    reference = catalogue([node("a", CODE)])
+    old = flows(mass(2020, CODE, ("CHN", "NLD", 60)))
+    new = flows(mass(2020, CODE, ("RUS", "NLD", 60), ("BRA", "RUS", 90)), revision="HS17")
+    traced = trace_year(pa.concat_tables([old, new]), None, reference, ("NLD",), 2020)
+    found = {(r["hs_revision"], r["country"]): r["share_traced"] for r in traced.supply_mix.to_pylist()}
+    assert found == pytest.approx({("HS92", "CHN"): 1.0, ("HS17", "BRA"): 1.0, ("HS17", "RUS"): 0.0})
+
+
+def test_several_years_are_each_year_by_itself() -> None:
+    reference, statistics = world_of_many()
+    years = {y: flows(year_of(y, year=y)) for y in (2019, 2020)}
+    together = build_tracing(pa.concat_tables(years.values()), statistics, reference, FOCI)
+    for y, table in years.items():
+        alone = trace_year(table, statistics, reference, FOCI, y)
+        for name in ("production", "origin_mix", "tracing", "supply_mix"):
+            whole: pa.Table = getattr(together, name)
+            assert whole.filter(pc.equal(whole.column("year"), y)).equals(getattr(alone, name))
+
+
+# -- degenerate products -------------------------------------------------------------------------------------
+
+
+def figures_of(table: pa.Table) -> list[float]:
+    return [v for c in table.column_names for v in table.column(c).to_pylist() if isinstance(v, float)]
+
+
+@pytest.mark.parametrize(
+    "trades",
+    [
+        [(2020, CODE, "CHN", "NLD", 5, 5)],
+        [(2020, CODE, "CHN", "NLD", 0, 0)],
+        [(2020, CODE, "CHN", "NLD", 5, None), (2020, CODE, "NLD", "CHN", 5, None)],
+        [(2020, CODE, "DEU", "NLD", 5, 5), (2020, CODE, "NLD", "DEU", 5, 5), (2020, CODE, "CHN", "USA", 1, 1)],
+        [(2020, CODE, "UNK", "NLD", 5, 5), (2020, CODE, "NLD", "UNK", 1, 1)],
+        [(2020, CODE, "CHN", "NLD", 0.001, 1e-9), (2020, CODE, "NLD", "DEU", 1e12, 1e12)],
+    ],
+    ids=["one flow", "zero flow", "no mass", "closed pair", "unknown trader", "far apart"],
+)
+def test_degenerate_products_give_a_share_or_a_reason_and_never_nan(trades: list[Flow]) -> None:
+    reference = catalogue([node("a", CODE)], blocs=(*ABC, *EU27))
+    traced = trace(flows(trades), reference, FOCI)
+    for name in ("production", "origin_mix", "tracing", "supply_mix"):
+        assert np.isfinite(figures_of(getattr(traced, name))).all()
+    for record in traced.tracing.to_pylist():
+        column = "share_traced" if record["measure"] == "q" else "share_traced_v"
+        held = [r[column] for r in rows(traced.supply_mix, focus=record["focus"])]
+        if record["reason"] is None:
+            assert sum(held) == pytest.approx(1.0)
+        else:
+            assert all(h is None for h in held)
+            assert record["own_share"] is None
+
+
+def test_flows_of_zero_are_no_supply() -> None:
+    record = beside(trace(flows([(2020, CODE, "CHN", "NLD", 0, 0)]), catalogue([node("a", CODE)])))
+    assert (record["supply"], record["reason"], record["value_without_mass"]) == (0.0, "no_supply", None)
+
+
+def test_an_unknown_trader_and_unknown_origin_are_one() -> None:
+    # UNK ships 30 to NLD, BEL, which makes none, 10: both are of unknown origin, in one row.
+    trades = [("UNK", "NLD", 30), ("CHN", "NLD", 60), ("BEL", "NLD", 10)]
+    reference = catalogue([node("a", CODE)], non_producers=[non_producer("BEL", name="a")])
+    traced = trace(flows(mass(2020, CODE, *trades)), reference)
+    assert shares(traced) == pytest.approx({"CHN": 0.6, "UNK": 0.4})
+    assert beside(traced)["unknown_share"] == pytest.approx(0.4)
+    mix = {r["origin"]: r["share"] for r in rows(traced.origin_mix, country="NLD")}
+    assert mix == pytest.approx({"CHN": 0.6, "UNK": 0.4})
+
+
+def test_a_year_without_flows_gives_empty_tables() -> None:
+    traced = trace_year(BACI_FLOWS.empty(), None, catalogue([node("a", CODE)]), ("NLD",), 2020)
+    assert [t.num_rows for t in (traced.production, traced.origin_mix, traced.tracing, traced.supply_mix)] == [0] * 4
+    assert build_tracing(BACI_FLOWS.empty(), None, catalogue(), ("NLD",)).supply_mix.equals(SUPPLY_MIX.empty())
+
+
+# -- refusals ------------------------------------------------------------------------------------------------
+
+
+def test_flows_of_another_year_are_refused() -> None:
+    table = flows(mass(2019, CODE, ("CHN", "NLD", 60)))
+    with pytest.raises(WrongUse, match=r"^flows of 2019 were given where those of 2020 are to be traced$"):
+        trace_year(table, None, catalogue([node("a", CODE)]), ("NLD",), 2020)
+
+
+def test_batches_out_of_order_are_refused() -> None:
+    later, sooner = (flows(mass(2020, c, ("CHN", "NLD", 60))).to_batches() for c in ("100002", "100001"))
+    with pytest.raises(
+        ContractBroken,
+        match=r"^table baci_flows: the flows of 100001 \(HS92\) come after those of 100002 \(HS92\), against the "
+        r"order of the key; sort the table by its key$",
+    ):
+        trace_year([*later, *sooner], None, catalogue([node("a", CODE)]), ("NLD",), 2020)
+
+
+def test_a_focus_that_is_no_country_is_refused_before_anything_is_read() -> None:
+    def never() -> Iterator[pa.RecordBatch]:
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(WrongUse, match="'EU99X' is not a bloc"):
+        trace_year(never(), None, catalogue([node("a", CODE)]), ("EU99X",), 2020)
