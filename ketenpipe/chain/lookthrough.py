@@ -7,13 +7,15 @@ here: the test of a vector (risk) or the catalogue's own rules (:mod:`ketenpipe.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.tracing import UNKNOWN, Tracing, focus_members
@@ -31,6 +33,46 @@ class Exposure:
     chain_nodes: pa.Table
     chain_edges: pa.Table
     exposure: pa.Table
+
+
+@dataclass(frozen=True)
+class TracedYears:
+    """Step one, a year in memory at a time.
+
+    Args:
+        available: HS revision -> codes that the sources hold in any of the years.
+        years: in order.
+        of: gives one year's tables.
+    """
+
+    available: Mapping[str, set[str]]
+    years: tuple[int, ...]
+    of: Callable[[int], Tracing]
+
+    @classmethod
+    def within(cls, tracing: Tracing) -> TracedYears:
+        """The years of tables that are in memory as a whole."""
+
+        def of(year: int) -> Tracing:
+            parts = (tracing.production, tracing.origin_mix, tracing.tracing, tracing.supply_mix)
+            return Tracing(*(part.filter(pc.equal(part.column("year"), year)) for part in parts))
+
+        held = tracing.tracing.select(["hs_revision", "code", "year"]).group_by(["hs_revision", "code", "year"])
+        rows = held.aggregate([]).to_pylist()
+        return cls(codes_by_revision(rows), tuple(sorted({int(r["year"]) for r in rows})), of)
+
+    def each(self) -> Iterator[tuple[int, Tracing]]:
+        """Year and tables, one after the other."""
+        for year in self.years:
+            yield year, self.of(year)
+
+
+def codes_by_revision(rows: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """``HS revision -> codes`` of rows that have both."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(str(row["hs_revision"]), set()).add(str(row["code"]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -200,7 +242,7 @@ def step_upstream(vector: dict[str, float], origins: NodeOrigins) -> tuple[dict[
 
 
 def build_exposure(
-    tracing: Tracing, mining: pa.Table | None, reference: Reference, foci: tuple[str, ...], depth: int
+    tracing: Tracing | TracedYears, mining: pa.Table | None, reference: Reference, foci: tuple[str, ...], depth: int
 ) -> Exposure:
     """Look through every group of the catalogue for every focus and year.
 
@@ -209,38 +251,47 @@ def build_exposure(
     own vector for a dashed step. Each vector sums to 1 with ``UNK``.
 
     Args:
-        tracing: step one.
+        tracing: step one, as a whole or a year at a time.
         mining: table ``mining_production`` or None.
         reference: the catalogue.
         foci: countries and blocs.
         depth: tiers to look through.
     """
+    traced = tracing if isinstance(tracing, TracedYears) else TracedYears.within(tracing)
     statistics = None if mining is None or not mining.num_rows else mining.to_pandas()
-    materials = set() if statistics is None else set(statistics["material"].unique())
-    held = tracing.tracing.select(["hs_revision", "code"]).to_pandas().drop_duplicates()
-    available = {str(r): set(g["code"]) for r, g in held.groupby("hs_revision")}
-    plans = {g: plan_group(reference, g, available, materials, depth) for g in reference.groups}
-    years = sorted({int(y) for y in tracing.tracing.column("year").to_pylist()})
-    members = {f: focus_members(reference, f, years) for f in foci}
-    origins = _OriginIndex(tracing, reference)
-    direct = _DirectIndex(tracing)
-    rows: list[dict[str, object]] = []
+    plans = plan_groups(reference, traced.available, mining, depth)
+    members = {f: focus_members(reference, f, list(traced.years)) for f in foci}
     by_year = {} if statistics is None else {int(y): part for y, part in statistics.groupby("year")}
-    for plan in plans.values():
-        for year in years:
+    rows: list[dict[str, object]] = []
+    for year, tables in traced.each():
+        origins, direct = OriginIndex(tables, reference), _DirectIndex(tables)
+        for plan in plans.values():
             for focus in foci:
                 rows += _group_rows(
                     plan, reference, by_year.get(year), origins, direct, focus, members[focus][year], year
                 )
     return Exposure(
-        chain_nodes=CHAIN_NODES.conform(_node_rows(plans, reference, available)),
+        chain_nodes=CHAIN_NODES.conform(_node_rows(plans, reference, traced.available)),
         chain_edges=CHAIN_EDGES.conform(_edge_rows(reference)),
         exposure=EXPOSURE.conform(pd.DataFrame(rows, columns=EXPOSURE.names)),
     )
 
 
-class _OriginIndex:
-    """Origins of nodes per year, combined from their codes' rows on demand and kept."""
+def plan_groups(
+    reference: Reference, available: Mapping[str, set[str]], mining: pa.Table | None, depth: int
+) -> dict[str, Plan]:
+    """The plan of every group (see :func:`plan_group`)."""
+    materials = set() if mining is None else {str(m) for m in mining.column("material").unique().to_pylist()}
+    return {g: plan_group(reference, g, available, materials, depth) for g in reference.groups}
+
+
+class OriginIndex:
+    """Origins of nodes per year, combined from their codes' rows on demand and kept.
+
+    Args:
+        tracing: step one, of one year or of several.
+        reference: says which codes a node has.
+    """
 
     def __init__(self, tracing: Tracing, reference: Reference) -> None:
         self._reference = reference
@@ -259,6 +310,7 @@ class _OriginIndex:
         }
 
     def of(self, node: str, revision: str, year: int) -> NodeOrigins | None:
+        """The node's origins per country; None where no code of it was traced in that year."""
         key = (node, revision, year)
         if key not in self._kept:
             self._kept[key] = self._combine(node, revision, year)
@@ -327,7 +379,7 @@ def _group_rows(
     plan: Plan,
     reference: Reference,
     statistics: pd.DataFrame | None,
-    origins: _OriginIndex,
+    origins: OriginIndex,
     direct: _DirectIndex,
     focus: str,
     members: frozenset[str],
