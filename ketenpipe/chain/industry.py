@@ -26,7 +26,6 @@ from ketenpipe.chain.leontief import (
     Indices,
     Leanings,
     Leontief,
-    NoInverse,
     extraction,
     leanings,
 )
@@ -137,7 +136,9 @@ def build_industry(
     Ghosh inverse; ``hidden_ratio`` = FIR/FV, both among foreign origins, where FIR >= 0.01, null where FV = 0. Tier
     t's share is ``sum_{i in c} (A^t)_ij / sum_{i in c} (L-I)_ij``; the tail is tier -1. A bloc's members are one, and
     its industries weigh by output. The other measures: :func:`_measures` and :mod:`ketenpipe.chain.leontief`.
-    An industry without output: null, never 0. A table without an inverse: face values stand, all else is null.
+    An industry without output: null, never 0. Where industries only feed each other or use more than they make, tier
+    after tier, the sums have no limit: what such a loop touches is null with the reason, face values stand
+    (:meth:`ketenpipe.chain.leontief.Leontief.beside_loops`).
 
     Source: Baldwin, Freeman, Theodorakopoulos; METHOD 1.
 
@@ -179,17 +180,13 @@ def _add_table(
     share: float,
     coefficients: int,
 ) -> None:
-    try:
-        economy = Leontief.of(table.Z, table.OUT)
-    except NoInverse as none:
-        for focus in places:
-            direct = np.stack([table.Z[:, g].sum(axis=1) for g in focus.groups], axis=1)
-            parts["industry_exposure"].append(_exposure(focus, direct, None, none.reason))
-            parts["industry_measures"].extend(_without_inverse(focus, direct, none.reason))
-        return
+    economy = Leontief.beside_loops(table.Z, table.OUT)
     labels = np.array([c for c, _ in table.labels], dtype=object)
     sums_of = {c: k for k, c in enumerate(table.countries)}
-    sums = economy.backward(np.stack([labels == c for c in sums_of], axis=1).astype(np.float64))
+    owned = np.stack([labels == c for c in sums_of], axis=1).astype(np.float64)
+    sums = economy.backward(owned)
+    # A row without output has none to lose, even where deliveries are booked to it.
+    losing = economy.backward(owned * economy.alive[:, np.newaxis]) if table.Z[~economy.alive].any() else sums
     to_final = economy.forward(np.maximum(economy.output, 0.0))
     wanted = np.unique(np.concatenate([f.columns for f in places]))
     rows = economy.rows(wanted)
@@ -198,24 +195,31 @@ def _add_table(
         own = rows[:, at]
         group_of = np.stack([np.isin(focus.columns, g) for g in focus.groups], axis=1).astype(np.float64)
         lean = leanings(economy, focus.groups, tiers, own @ group_of)
-        parts["industry_exposure"].append(_exposure(focus, lean.direct, lean, None))
+        parts["industry_exposure"].append(_exposure(focus, economy, lean))
         parts["industry_tiers"].append(_tiers(focus, lean))
         parts["industry_measures"].extend(_measures(focus, economy, lean, to_final))
-        supplier_sums = {c: sums[:, sums_of[c]] for c in focus.countries[focus.foreign]}
+        suppliers = [sums_of[c] for c in focus.countries[focus.foreign]]
+        supplier_sums = {c: losing[:, sums_of[c]] for c in focus.countries[focus.foreign]}
         parts["industry_measures"].extend(_extractions(focus, economy, own, group_of, supplier_sums, share))
-        if coefficients and supplier_sums:
-            foreign_sums = np.sum(list(supplier_sums.values()), axis=0)
+        if coefficients and suppliers:
+            foreign_sums = np.sum([sums[:, k] for k in suppliers], axis=0)
             parts["industry_coefficients"].append(_coefficients(focus, economy, lean, foreign_sums, coefficients))
 
 
-def _exposure(focus: Focus, direct: Array, lean: Leanings | None, broken: str | None) -> pa.Table:
+def _endless(focus: Focus, words: Words) -> Words:
+    """Why a focus's industries have no finite sum: the first reason among the columns (or rows) with output."""
+    return np.array(
+        [next((w for w in words[g[focus.table.OUT[g] > 0]] if w), None) for g in focus.groups], dtype=object
+    )
+
+
+def _exposure(focus: Focus, economy: Leontief, lean: Leanings) -> pa.Table:
     """Rows of industry_exposure, one per country and industry."""
     shape = (len(focus.countries), len(focus.industries))
     alive, foreign = focus.alive, focus.foreign
-    unknown = np.full(shape, np.nan)
-    by_country = np.where(alive, focus.member_of @ direct, np.nan)
-    total = unknown if lean is None else np.where(alive, focus.member_of @ lean.total, np.nan)
-    sales = unknown if lean is None else np.where(alive, focus.member_of @ lean.sales, np.nan)
+    by_country, total, sales = (
+        np.where(alive, focus.member_of @ amounts, np.nan) for amounts in (lean.direct, lean.total, lean.sales)
+    )
     face, through, market = _shares(by_country), _shares(total), _shares(sales)
     face_abroad, through_abroad = _abroad(by_country, foreign), _abroad(total, foreign)
     wide = foreign[:, np.newaxis] & (np.nan_to_num(through) >= HIDDEN_RATIO_FROM)
@@ -224,7 +228,8 @@ def _exposure(focus: Focus, direct: Array, lean: Leanings | None, broken: str | 
     reason = _first(
         shape,
         (np.broadcast_to(~alive, shape), "zero_output"),
-        (np.full(shape, broken is not None), broken or ""),
+        *_cases(_endless(focus, economy.endless_inputs)),
+        *_cases(_endless(focus, economy.endless_sales)),
         (np.isnan(face), "no_intermediate_inputs"),
         (foreign[:, np.newaxis] & np.isnan(face_abroad), "no_foreign_inputs"),
         (np.isnan(market), "no_intermediate_sales"),
@@ -280,26 +285,29 @@ def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) 
     """
     alive = focus.alive
     made = np.where(alive, focus.made, np.nan)
-    dead = (~alive, "zero_output")
+    no_end, sales = _endless(focus, economy.endless_inputs), _endless(focus, economy.endless_sales)
+    behind = ((~alive, "zero_output"), *_cases(no_end))
     industries = {**focus.common, "industry": focus.industries}
     found = []
 
-    def of_industries(measure: str, values: Array, *reasons: tuple[Any, str], country: Words | None = None) -> None:
+    def of_industries(measure: str, values: Array, *reasons: tuple[Any, str]) -> None:
         found.append(
             _block(
                 INDUSTRY_MEASURES,
                 values.shape,
                 **industries,
-                country=country,
                 measure=measure,
                 value=values,
                 rank=_ranks(values),
-                reason=_first(values.shape, dead, *reasons),
+                reason=_first(values.shape, *reasons),
             )
         )
 
-    of_industries("upstreamness", np.array([to_final[g[economy.alive[g]]].sum() for g in focus.groups]) / made)
-    of_industries("downstreamness", (lean.made.sum(axis=0) + lean.total.sum(axis=0)) / made)
+    steps_on = np.array([to_final[g[economy.alive[g]]].sum() for g in focus.groups]) / made
+    of_industries(
+        "upstreamness", np.where(~sales.astype(bool), steps_on, np.nan), (~alive, "zero_output"), *_cases(sales)
+    )
+    of_industries("downstreamness", (lean.made.sum(axis=0) + lean.total.sum(axis=0)) / made, *behind)
     everything = np.maximum(lean.total.sum(axis=0), 0.0)
     of = np.array([i for _, i in focus.table.labels], dtype=object)
     partners = np.array(focus.table.industries, dtype=object)
@@ -319,11 +327,11 @@ def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) 
                 measure="propagation_length",
                 value=values,
                 rank=_ranks(values),
-                reason=_first(values.shape, dead, (~there, "no_inputs_from_there")),
+                reason=_first(values.shape, *behind, (~there, "no_inputs_from_there")),
             )
         )
-    for name, amounts in (("content", lean.total), ("face_value", lean.direct)):
-        found.extend(_concentration(focus, name, amounts, None))
+    found.extend(_concentration(focus, "content", lean.total, no_end))
+    found.extend(_concentration(focus, "face_value", lean.direct, np.full(len(focus.industries), None, dtype=object)))
     spent = np.where(economy.alive, focus.table.VA + focus.table.TLS, 0.0)
     rate = spent / np.where(economy.alive, economy.output, 1.0)
     added = np.where(alive, np.abs(focus.member_of @ (rate[:, np.newaxis] * (lean.made + lean.total))), np.nan)
@@ -337,16 +345,16 @@ def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) 
             measure="value_added_content",
             value=shares,
             rank=_ranks(shares),
-            reason=_first(shares.shape, dead, (np.isnan(shares), "no_value_added")),
+            reason=_first(shares.shape, *behind, (np.isnan(shares), "no_value_added")),
         )
     )
     hhi = (shares**2).sum(axis=0)
-    of_industries("value_added_hhi", hhi, (np.isnan(hhi), "no_value_added"))
+    of_industries("value_added_hhi", hhi, *behind, (np.isnan(hhi), "no_value_added"))
     return found
 
 
-def _concentration(focus: Focus, name: str, amounts: Array, broken: str | None) -> list[pa.Table]:
-    """HHI and top supplier among foreign origins; null where there is nothing foreign."""
+def _concentration(focus: Focus, name: str, amounts: Array, endless: Words) -> list[pa.Table]:
+    """HHI and top supplier among foreign origins; null where there is nothing foreign, or no end (``endless``)."""
     by_country = np.where(focus.alive, focus.member_of @ amounts, np.nan)
     shares = _abroad(by_country, focus.foreign)
     hhi = np.nansum(shares**2, axis=0)
@@ -358,7 +366,7 @@ def _concentration(focus: Focus, name: str, amounts: Array, broken: str | None) 
     reason = _first(
         hhi.shape,
         (~focus.alive, "zero_output"),
-        (np.full(hhi.shape, broken is not None), broken or ""),
+        *_cases(endless),
         (~known & ~bought, "no_intermediate_inputs"),
         (~known, "no_foreign_inputs"),
     )
@@ -401,6 +409,8 @@ def _extractions(
         return []
     market = np.full(len(countries), np.nan)
     inputs = np.full((len(countries), len(focus.industries)), np.nan)
+    endless = np.full(len(countries), None, dtype=object)
+    behind = _endless(focus, economy.endless_inputs)
     weights = group_of * economy.output[users][:, np.newaxis]
     weights = weights / np.where(focus.alive, weights.sum(axis=0), 1.0)
     for k, country in enumerate(countries):
@@ -408,8 +418,11 @@ def _extractions(
         rows = rows[economy.alive[rows]]
         if len(rows) and len(users):
             lost = extraction(economy, rows, users, share, own, supplier_sums[country])
-            market[k] = lost.leontief
-            inputs[k] = np.where(focus.alive, lost.ghosh @ weights, np.nan)
+            # A supplier's own chain must end, or its loss has no finite sum; what it does not deliver is not lost.
+            delivering = rows[(economy.z[np.ix_(rows, users)] != 0).any(axis=1)]
+            endless[k] = next((w for w in economy.endless_inputs[delivering] if w), None)
+            market[k] = np.nan if endless[k] else lost.leontief
+            inputs[k] = np.where(focus.alive & ~behind.astype(bool), lost.ghosh @ weights, np.nan)
     # What is left of a loss that is none is rounding, and must not decide an order.
     market[np.abs(market) < TRACE] = 0.0
     inputs[np.abs(inputs) < TRACE] = 0.0
@@ -421,7 +434,9 @@ def _extractions(
             country=countries,
             measure="extraction_leontief",
             rank=_ranks(market),
-            reason=_first(market.shape, (np.isnan(market), "zero_output"), (~np.isnan(market), "rank_only")),
+            reason=_first(
+                market.shape, *_cases(endless), (np.isnan(market), "zero_output"), (~np.isnan(market), "rank_only")
+            ),
         ),
         _block(
             INDUSTRY_MEASURES,
@@ -431,7 +446,13 @@ def _extractions(
             country=countries[:, np.newaxis],
             measure="extraction_ghosh",
             rank=_ranks(inputs),
-            reason=_first(inputs.shape, (np.isnan(inputs), "zero_output"), (~np.isnan(inputs), "rank_only")),
+            reason=_first(
+                inputs.shape,
+                (~focus.alive, "zero_output"),
+                *_cases(behind),
+                (np.isnan(inputs), "zero_output"),
+                (~np.isnan(inputs), "rank_only"),
+            ),
         ),
     ]
 
@@ -440,10 +461,11 @@ def _coefficients(focus: Focus, economy: Leontief, lean: Leanings, foreign_sums:
     """Rows of industry_coefficients, see :class:`ketenpipe.chain.leontief.Importance`."""
     outside = focus.member_of[focus.foreign].sum(axis=0) > 0
     importance = Importance(economy, outside, foreign_sums)
+    behind = _endless(focus, economy.endless_inputs)
     labels = focus.table.labels
     rows = []
     for k, industry in enumerate(focus.industries):
-        if not focus.alive[k]:
+        if not focus.alive[k] or behind[k]:
             continue
         for rank, c in enumerate(importance.top(lean.made[:, k], lean.total[:, k], count), start=1):
             rows.append(
@@ -460,47 +482,6 @@ def _coefficients(focus: Focus, economy: Leontief, lean: Leanings, foreign_sums:
                 }
             )
     return INDUSTRY_COEFFICIENTS.conform(rows)
-
-
-def _without_inverse(focus: Focus, direct: Array, broken: str) -> list[pa.Table]:
-    """Measures of a table without an inverse: what needs none stands, all else is null with the reason."""
-    shape = (len(focus.industries),)
-    found = _concentration(focus, "face_value", direct, None)
-    for measure in ("upstreamness", "downstreamness", "propagation_length", "content_hhi", "value_added_hhi"):
-        reason = _first(shape, (~focus.alive, "zero_output"), (focus.alive, broken))
-        found.append(
-            _block(
-                INDUSTRY_MEASURES,
-                shape,
-                **focus.common,
-                industry=focus.industries,
-                measure=measure,
-                reason=reason,
-            )
-        )
-    countries = focus.countries[focus.foreign]
-    found.append(
-        _block(
-            INDUSTRY_MEASURES,
-            countries.shape,
-            **focus.common,
-            country=countries,
-            measure="extraction_leontief",
-            reason=broken,
-        )
-    )
-    found.append(
-        _block(
-            INDUSTRY_MEASURES,
-            (len(countries), *shape),
-            **focus.common,
-            industry=focus.industries,
-            country=countries[:, np.newaxis],
-            measure="extraction_ghosh",
-            reason=broken,
-        )
-    )
-    return found
 
 
 def _shares(values: Array) -> Array:
@@ -529,6 +510,11 @@ def _first(shape: tuple[int, ...], *cases: tuple[Any, str]) -> Words:
     for holds, word in reversed(cases):
         words[np.broadcast_to(holds, shape)] = word
     return words
+
+
+def _cases(words: Words) -> list[tuple[Any, str]]:
+    """The reasons of an array as cases of :func:`_first`."""
+    return [(words == word, word) for word in sorted({w for w in words if w})]
 
 
 def _block(contract: Table, shape: tuple[int, ...], **columns: Any) -> pa.Table:

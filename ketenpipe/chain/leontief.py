@@ -15,11 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from ketenpipe.errors import InputRefused
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+Words = npt.NDArray[np.object_]
 
 #: Above this 1-norm of L fewer than six digits of a figure can be trusted: taken as singular.
 LARGEST_NORM = 1e10
@@ -41,7 +44,7 @@ class NoInverse(InputRefused):
 
 @dataclass(frozen=True)
 class Leontief:
-    """A table with its factorisation. Made by :meth:`of`.
+    """A table with its factorisation. Made by :meth:`of` or :meth:`beside_loops`.
 
     Attributes:
         z: deliveries, shape (n, n).
@@ -49,17 +52,22 @@ class Leontief:
         alive: where ``x > 0``; all else takes no part as a user, and has no figures.
         column_sums: ``1'L``, shape (n): at least 1 everywhere in a productive economy, and its maximum is the 1-norm
             of L.
+        endless_inputs: why the inputs behind a column have no finite sum (``singular_table``, ``not_productive``), None
+            where they have one, shape (n). Such a column of L is no figure.
+        endless_sales: the same of the sales of a row, shape (n). Such a row of L (and of G) is no figure.
     """
 
     z: Array
     output: Array
     alive: npt.NDArray[np.bool_]
     column_sums: Array
+    endless_inputs: Words
+    endless_sales: Words
     _factors: tuple[Array, Indices]
 
     @classmethod
     def of(cls, z: Array, output: Array) -> Leontief:
-        """Factorise ``I - A`` once.
+        """Factorise ``I - A`` once; every column and row of L is a figure.
 
         Raises:
             NoInverse: ``I - A`` is singular to working precision, or ``A^k`` does not fade away (spectral radius of
@@ -74,26 +82,37 @@ class Leontief:
                 "the input-output table has a delivery or an output that is no finite number",
                 todo="check the file for empty or overflowing cells",
             )
-        system = np.ascontiguousarray(z) * -_one_over(output)[np.newaxis, :]
-        system.flat[:: len(output) + 1] += 1.0
-        # The transposed view is in Fortran order: LAPACK factorises it in place, no second matrix is made.
+        factors, sums = _factorise(z, output)
+        return cls(z, output, output > 0, sums, _none(len(output)), _none(len(output)), factors)
+
+    @classmethod
+    def beside_loops(cls, z: Array, output: Array) -> Leontief:
+        """Factorise ``I - A`` without its closed loops, and mark what they touch.
+
+        ``A`` is block triangular in the strongly connected components of its graph (an edge from i to j where j uses
+        i), so that its series has no limit if and only if that of some component has none: a *loop*. Column j of L is
+        the sum over all chains that end in j: it has a limit unless a loop is somewhere upstream of j. Row i is the
+        sum over all chains that begin in i: it has one unless a loop is downstream of i. No chain that counts for
+        such a column or row passes a loop, so with the loops' rows and columns taken out of A they stay exactly the
+        same. Where no loop can be named (the table is too near to singular as a whole) nothing has a limit.
+
+        Raises:
+            InputRefused: as :meth:`of`.
+        """
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", LinAlgWarning)
-                factors = lu_factor(system.T, overwrite_a=True, check_finite=False)
-        except LinAlgWarning as error:
-            raise _singular() from error
-        ones = np.ones(len(output))
-        sums = lu_solve(factors, ones, trans=0, check_finite=False)
-        if not np.isfinite(sums).all() or np.abs(sums).max(initial=0.0) > LARGEST_NORM:
-            raise _singular()
-        if sums.min(initial=1.0) < 1.0 - 1e-9 and z.min() >= 0:
-            raise NoInverse(
-                "not_productive",
-                "the input-output table has industries that use more inputs than they make, tier after tier",
-                "check the table's output row against its deliveries",
-            )
-        return cls(z, output, output > 0, sums, factors)
+            return cls.of(z, output)
+        except NoInverse as whole:
+            reason = whole.reason
+        # Outside the handler, which would hold the first factors in memory.
+        z, output = np.asarray(z, dtype=np.float64), np.asarray(output, dtype=np.float64)
+        graph = csr_array((z != 0) & (output > 0)[np.newaxis, :])
+        loops = _loops(z, output, graph)
+        try:
+            factors, sums = _factorise(_without(z, loops), output)
+        except NoInverse:
+            loops = [(np.arange(len(output)), reason)]
+            factors, sums = _factorise(np.zeros_like(z), output)
+        return cls(z, output, output > 0, sums, _reached(loops, graph), _reached(loops, graph.T.tocsr()), factors)
 
     def forward(self, columns: Array) -> Array:
         """``L b``, shape of ``b``: (n) or (n, k)."""
@@ -110,16 +129,18 @@ class Leontief:
     def upstreamness(self) -> Array:
         """``U = G 1 = diag(1/x) L x``, shape (n): mean number of steps to final use, 1 where all goes there at once.
 
-        NaN where there is no output. Source: Antras, Chor, Fally, Hillberry 2012; Antras & Chor 2018 (recalled).
+        NaN where there is no output or no end of sales. Source: Antras, Chor, Fally, Hillberry 2012; Antras & Chor 2018
+        (recalled).
         """
-        return np.where(self.alive, self.forward(self.output) * _one_over(self.output), np.nan)
+        usable = self.alive & ~self.endless_sales.astype(bool)
+        return np.where(usable, self.forward(self.output) * _one_over(self.output), np.nan)
 
     def downstreamness(self) -> Array:
         """``D' = 1'L``, shape (n): mean number of steps from primary inputs, 1 where no inputs are bought.
 
-        NaN where there is no output. Source: Fally 2012; Antras & Chor 2018 (recalled).
+        NaN where there is no output or no end of inputs. Source: Fally 2012; Antras & Chor 2018 (recalled).
         """
-        return np.where(self.alive, self.column_sums, np.nan)
+        return np.where(self.alive & ~self.endless_inputs.astype(bool), self.column_sums, np.nan)
 
     def rows(self, of: Indices) -> Array:
         """Rows ``of`` of L, transposed: ``L'E``, shape (n, len(of))."""
@@ -131,11 +152,11 @@ class Leontief:
         """Look-through of *every* industry to the rows ``origin``: ``sum_{i in origin} (L-I)_ij / sum_i (L-I)_ij``.
 
         One transposed solve, whatever the number of industries asked about. Shape (n); NaN where an industry has no
-        output or no inputs. Source: Baldwin, Freeman, Theodorakopoulos; METHOD 1 (FIR of one country).
+        output, no inputs or no end of them. Source: Baldwin, Freeman, Theodorakopoulos; METHOD 1 (FIR of one country).
         """
         inside = origin.astype(np.float64)
         total = self.column_sums - 1.0
-        usable = self.alive & (total > TRACE)
+        usable = self.alive & ~self.endless_inputs.astype(bool) & (total > TRACE)
         part = np.maximum(self.backward(inside) - inside, 0.0)
         return np.where(usable, np.minimum(part / np.where(usable, total, 1.0), 1.0), np.nan)
 
@@ -146,7 +167,7 @@ class Leanings:
 
     Attributes:
         made: the groups' output, shape (n, m); the other arrays are in the same money.
-        direct: ``Z`` summed over the group's columns, shape (n, m).
+        direct: ``Z`` summed over the group's columns that have output, shape (n, m).
         total: ``(L - I) made``, direct and indirect inputs, shape (n, m).
         tiers: ``A made, A^2 made, ...``, shape (depth, n, m).
         tail: ``L A^(depth+1) made``, all deeper tiers, solved on its own and not as a difference, shape (n, m).
@@ -167,6 +188,7 @@ def leanings(economy: Leontief, groups: Sequence[Indices], depth: int, rows: Arr
     """Direct and indirect inputs and sales of groups of columns.
 
     ``sum of tiers + tail = total`` is an identity of the algebra, not of the code: the tail is solved apart.
+    A group with a column (for sales: a row) that has no finite sum has NaN in all but ``made`` and ``direct``.
     ``steps / total`` is the average propagation length: ``APL = L(L-I) / (L-I)``, cell by cell or both summed over the
     origins of one country. Source: Dietzenbacher, Romero, Bosma 2005; Dietzenbacher & Romero 2007 (recalled).
 
@@ -182,7 +204,7 @@ def leanings(economy: Leontief, groups: Sequence[Indices], depth: int, rows: Arr
     for k, columns in enumerate(groups):
         made[columns, k] = np.where(economy.alive[columns], economy.output[columns], 0.0)
         members[columns, k] = economy.alive[columns]
-        direct[:, k] = economy.z[:, columns].sum(axis=1)
+        direct[:, k] = economy.z[:, columns[economy.alive[columns]]].sum(axis=1)
     total = economy.forward(made) - made
     tiers = np.empty((depth, n, m))
     step = made
@@ -193,6 +215,12 @@ def leanings(economy: Leontief, groups: Sequence[Indices], depth: int, rows: Arr
     sold = economy.backward(members) if rows is None else rows
     # e_i'G = (1/x_i) e_i'L diag(x); row i weighs by x_i, which leaves (L'e_i) * x.
     sales = economy.output[:, np.newaxis] * sold - made
+    for k, columns in enumerate(groups):
+        here = columns[economy.alive[columns]]
+        if economy.endless_inputs[here].astype(bool).any():
+            total[:, k], tiers[:, :, k], both[:, k], both[:, m + k] = np.nan, np.nan, np.nan, np.nan
+        if economy.endless_sales[here].astype(bool).any():
+            sales[:, k] = np.nan
     return Leanings(made, direct, total, tiers, both[:, m:], both[:, :m], sales)
 
 
@@ -231,7 +259,7 @@ def extraction(
         users: columns of the focus, all with output.
         share: of the deliveries that falls away, in [0, 1].
         user_rows: ``L'E_f``, shape (n, users).
-        supplier_sums: ``1_c'L``, shape (n).
+        supplier_sums: ``1_c'L`` over those rows, shape (n).
     """
     block = economy.z[np.ix_(suppliers, users)]
     a = block / economy.output[users]
@@ -316,6 +344,73 @@ class Importance:
             best += [(-float(size[p]), int(p), int(q), float(values[p])) for p in near]
             best = sorted(best)[:count]
         return [Coefficient(p, q, value) for _, p, q, value in best]
+
+
+def _factorise(z: Array, output: Array) -> tuple[tuple[Array, Indices], Array]:
+    """LU factors of ``(I - A)'`` and the column sums of L.
+
+    Raises:
+        NoInverse: see :meth:`Leontief.of`.
+    """
+    system = np.ascontiguousarray(z) * -_one_over(output)[np.newaxis, :]
+    system.flat[:: len(output) + 1] += 1.0
+    # The transposed view is in Fortran order: LAPACK factorises it in place, no second matrix is made.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LinAlgWarning)
+            factors = lu_factor(system.T, overwrite_a=True, check_finite=False)
+    except LinAlgWarning as error:
+        raise _singular() from error
+    sums = lu_solve(factors, np.ones(len(output)), trans=0, check_finite=False)
+    if not np.isfinite(sums).all() or np.abs(sums).max(initial=0.0) > LARGEST_NORM:
+        raise _singular()
+    if sums.min(initial=1.0) < 1.0 - 1e-9 and z.min() >= 0:
+        raise NoInverse(
+            "not_productive",
+            "the input-output table has industries that use more inputs than they make, tier after tier",
+            "check the table's output row against its deliveries",
+        )
+    return factors, sums
+
+
+def _loops(z: Array, output: Array, graph: csr_array) -> list[tuple[Indices, str]]:
+    """The strongly connected components without an inverse of their own, with the reason."""
+    count, component = connected_components(graph, directed=True, connection="strong")
+    order = np.argsort(component, kind="stable")
+    found = []
+    for members in np.split(order, np.searchsorted(component[order], np.arange(1, count))):
+        block = z[np.ix_(members, members)]
+        if not block.any():
+            continue
+        try:
+            _factorise(block, output[members])
+        except NoInverse as none:
+            found.append((members, none.reason))
+    return found
+
+
+def _without(z: Array, loops: Sequence[tuple[Indices, str]]) -> Array:
+    """Deliveries without those to and from the loops."""
+    cut = z.copy()
+    for members, _ in loops:
+        cut[members], cut[:, members] = 0.0, 0.0
+    return cut
+
+
+def _reached(loops: Sequence[tuple[Indices, str]], graph: csr_array) -> Words:
+    """The reason of a loop that reaches a node along the graph's edges (a loop's own for its members), else None."""
+    words = _none(graph.shape[0])
+    for members, reason in loops:
+        for start in members:
+            if words[start] is None:
+                words[breadth_first_order(graph, start, directed=True, return_predecessors=False)] = reason
+    for members, reason in loops:
+        words[members] = reason
+    return words
+
+
+def _none(count: int) -> Words:
+    return np.full(count, None, dtype=object)
 
 
 def _one_over(output: Array) -> Array:

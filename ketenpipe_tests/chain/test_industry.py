@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import replace
 
+import networkx as nx
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +18,15 @@ from ketenpipe.errors import WrongUse
 from ketenpipe.risk.definitions import REASONS
 from ketenpipe.sources.icio import IcioTable, list_tables, read_table
 from ketenpipe.sources.places import discover
-from ketenpipe_tests.chain.io_worlds import CHAIN, random_table, table, technical_coefficients, worlds
+from ketenpipe_tests.chain.io_worlds import (
+    CHAIN,
+    degenerate_worlds,
+    endless,
+    random_table,
+    table,
+    technical_coefficients,
+    worlds,
+)
 from ketenpipe_tests.shared_data import shared_data
 from ketenpipe_tests.sources.icio_worlds import country_codes, make_world
 from ketenpipe_tests.worlds import bloc, catalogue, one, rows
@@ -179,6 +190,17 @@ def test_extraction_is_a_rank_and_says_on_which_side() -> None:
         assert (user["value"], user["rank"], user["reason"]) == (None, rank, "rank_only")
 
 
+def test_an_idle_industry_has_no_output_to_lose() -> None:
+    # DEU's C20 makes nothing, yet 9 are booked from it to DEU's C10, which sells 10 of its 20 to NLD: DEU loses 10 of
+    # 20, not 14.5. CHN loses 12 of 20.
+    labels = [("NLD", "C10"), ("DEU", "C10"), ("DEU", "C20"), ("CHN", "C10")]
+    z = np.zeros((4, 4))
+    z[1, 0], z[2, 1], z[3, 0] = 10, 9, 12
+    made = build_industry([table(labels, z, np.array([100.0, 20, 0, 20]))], REFERENCE, ("NLD",))
+    ranks = {c: measure(made, "extraction_leontief", country=c)["rank"] for c in ("DEU", "CHN")}
+    assert ranks == {"CHN": 1, "DEU": 2}
+
+
 def test_the_two_sides_of_extraction_may_order_countries_differently() -> None:
     # BRA sells all it makes (10) to NLD, CHN 40 of 400: BRA loses its market, NLD loses more inputs with CHN.
     z = np.zeros((3, 3))
@@ -248,15 +270,44 @@ def test_a_focus_that_the_table_does_not_have_gives_no_rows() -> None:
 
 
 def explained(made: Industry) -> None:
-    """Every figure is a number, or null with a reason that has words; conform has refused infinities already."""
-    measures = made.industry_measures.to_pylist()
-    exposure = made.industry_exposure.to_pylist()
+    """Every figure of every column is a number within its bounds, or null with a reason that has words."""
+    exposure, tiers, measures, coefficients = (t.to_pylist() for t in all_tables(made))
+    for row in (*exposure, *tiers, *measures, *coefficients):
+        assert all(math.isfinite(v) for v in row.values() if isinstance(v, float)), row
+    nothing_needed = {"no_intermediate_sales", "no_face_value"}
+    for r in exposure:
+        own = r["country"] == r["focus"]
+        for column in ("face_value", "look_through", "market_side"):
+            assert r[column] is not None or r["reason"] is not None, r
+        for column in ("face_value", "look_through"):
+            if r[column] is None:
+                assert r["reason"] not in nothing_needed, r
+            if r[f"{column}_foreign"] is None:
+                assert own or r["reason"] not in {None, *nothing_needed}, r
+        if r["reason"] == "no_intermediate_sales":
+            assert r["market_side"] is None, r
+        if r["hidden_ratio"] is None:
+            small = r["look_through"] is not None and r["look_through"] < 0.01
+            assert own or small or r["reason"] is not None, r
+    for r in tiers:
+        assert r["share"] is not None, r
+    behind = {(r["focus"], r["industry"], r["country"]) for r in tiers}
+    for key in behind:
+        (whole,) = [r for r in exposure if (r["focus"], r["industry"], r["country"]) == key]
+        assert whole["look_through"] > 0
+        shares = [r["share"] for r in tiers if (r["focus"], r["industry"], r["country"]) == key]
+        assert sum(shares) == pytest.approx(1.0, abs=5e-9), "each is rounded to nine digits"
     for r in measures:
         assert (r["reason"] is not None) == (r["value"] is None), r
         assert r["rank"] is not None or r["value"] is None
-    for r in exposure:
-        if None in (r["face_value"], r["look_through"], r["market_side"]):
-            assert r["reason"] is not None, r
+        assert (r["rank"] is not None) == (r["value"] is not None or r["reason"] == "rank_only"), r
+        if r["measure"] in ("upstreamness", "downstreamness", "propagation_length"):
+            assert r["value"] is None or r["value"] >= 1 - 1e-9, r
+        else:
+            assert r["value"] is None or 0 <= r["value"] <= 1 + 1e-9, r
+    for r in coefficients:
+        assert r["coefficient"] != 0
+        assert r["elasticity"] != 0
     assert {r["reason"] for r in measures + exposure} - {None} <= set(REASONS)
 
 
@@ -313,6 +364,95 @@ def test_degenerate_economies_give_a_figure_or_a_reason(name: str) -> None:
     explained(made)
 
 
+@settings(max_examples=50, deadline=None)
+@given(degenerate_worlds())
+def test_whatever_goes_wrong_each_column_has_a_figure_or_a_reason(held: IcioTable) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = build_industry([held], REFERENCE, ("NLD", "EU27", "CHN"))
+    explained(made)
+    columns, rows_ = endless(held)
+    a = technical_coefficients(held.Z, held.OUT)
+    graph = nx.from_numpy_array(a, create_using=nx.DiGraph)
+    at = {label: k for k, label in enumerate(held.labels)}
+    exposure = {(r["industry"], r["country"]): r for r in rows(made.industry_exposure, focus="NLD")}
+    measures = {
+        (r["measure"], r["industry"], r["country"]): r
+        for r in rows(made.industry_measures, focus="NLD")
+        if r["partner_industry"] is None
+    }
+    loops = {"singular_table", "not_productive"}
+    for (industry, country), r in exposure.items():
+        k = at["NLD", industry]
+        up, down = measures["upstreamness", industry, None], measures["downstreamness", industry, None]
+        if held.OUT[k] <= 0:
+            assert {r["reason"], up["reason"], down["reason"]} == {"zero_output"}, "never a silent 0"
+            continue
+        assert (up["reason"] in loops) == rows_[k]
+        assert (down["reason"] in loops) == columns[k], "what no loop touches keeps its figure"
+        assert (up["value"] is None, down["value"] is None) == (rows_[k], columns[k])
+        assert (measures["content_hhi", industry, None]["reason"] in loops) == columns[k]
+        assert (measures["propagation_length", industry, country]["reason"] in loops) == columns[k]
+        assert (measures["value_added_content", industry, country]["reason"] in loops) == columns[k]
+        if country != "NLD":
+            assert (measures["extraction_ghosh", industry, country]["reason"] in loops) == columns[k]
+        assert measures["face_value_hhi", industry, None]["reason"] not in loops
+        assert (r["face_value"] is None) == (not held.Z[:, k].any()), "a loop leaves face values alone"
+        if columns[k]:
+            assert (r["look_through"], r["reason"] in loops) == (None, True)
+        elif r["look_through"] is not None:
+            behind = [p for p in nx.ancestors(graph, k) if held.labels[p][0] == country]
+            inside = country == "NLD" and (a[k, k] > 0 or any(graph.has_edge(k, p) for p in nx.ancestors(graph, k)))
+            assert r["look_through"] <= 1e-9 or behind or inside, "nothing comes from where no chain leads"
+            assert r["look_through"] > 0 or not behind, "0 only where no chain leads"
+
+
+def test_a_closed_loop_elsewhere_takes_nothing_from_the_rest() -> None:
+    # BRA and CHL only feed each other. NLD, DEU and CHN are the chain by hand: its figures stand, unchanged.
+    z, output = np.zeros((5, 5)), np.array([100.0, 80, 60, 7, 7])
+    z[:3, :3], z[3, 4], z[4, 3] = CHAIN.Z, 7, 7
+    held = table([(c, "C10") for c in ("NLD", "DEU", "CHN", "BRA", "CHL")], z, output)
+    made, alone = (build_industry([t], REFERENCE, ("NLD",)) for t in (held, CHAIN))
+    for r in alone.industry_exposure.to_pylist():
+        assert one(made.industry_exposure, country=r["country"]) == r
+    for r in alone.industry_measures.to_pylist():
+        assert measure(made, r["measure"], **{k: r[k] for k in ("industry", "country", "partner_industry")}) == r
+    assert made.industry_tiers.num_rows == alone.industry_tiers.num_rows == 10
+    assert made.industry_coefficients.equals(alone.industry_coefficients)
+    for country in ("BRA", "CHL"):
+        assert one(made.industry_exposure, country=country)["look_through"] == 0.0
+        assert measure(made, "extraction_leontief", country=country)["rank"] == 3
+    brazil = build_industry([held], REFERENCE, ("BRA",))
+    assert one(brazil.industry_exposure, country="CHL")["face_value"] == 1.0
+    assert one(brazil.industry_exposure, country="CHL")["reason"] == "singular_table"
+    assert measure(brazil, "extraction_leontief", country="CHL")["reason"] == "singular_table"
+    assert measure(brazil, "extraction_leontief", country="DEU")["rank"] == 1
+
+
+def test_a_loop_upstream_and_a_loop_downstream_take_different_figures() -> None:
+    # The loop BRA-CHL sells 1 to NLD's C10 and buys 1 from NLD's C20; DEU sells to both industries.
+    z, output = np.zeros((5, 5)), np.array([50.0, 50, 40, 10, 10])
+    z[3, 4], z[4, 3], z[3, 0], z[1, 4], z[2, 0], z[2, 1] = 10, 10, 1, 1, 5, 5
+    held = table([("NLD", "C10"), ("NLD", "C20"), ("DEU", "C10"), ("BRA", "C10"), ("CHL", "C10")], z, output)
+    made = build_industry([held], REFERENCE, ("NLD",))
+    first, second = (one(made.industry_exposure, industry=i, country="DEU") for i in ("C10", "C20"))
+    assert (first["face_value"], first["look_through"], first["reason"]) == (
+        pytest.approx(5 / 6),
+        None,
+        "singular_table",
+    )
+    assert (second["face_value"], second["look_through"], second["market_side"]) == (1.0, 1.0, None)
+    assert second["reason"] == "singular_table"
+    assert measure(made, "upstreamness", industry="C10")["value"] == 1.0
+    assert measure(made, "downstreamness", industry="C10")["reason"] == "singular_table"
+    assert measure(made, "upstreamness", industry="C20")["reason"] == "singular_table"
+    assert measure(made, "downstreamness", industry="C20")["value"] == pytest.approx(1.1)
+    assert measure(made, "extraction_ghosh", industry="C20", country="DEU")["rank"] == 1
+    assert measure(made, "extraction_ghosh", industry="C10", country="DEU")["reason"] == "singular_table"
+    assert measure(made, "extraction_leontief", country="BRA")["reason"] == "singular_table"
+    assert measure(made, "extraction_leontief", country="DEU")["rank"] == 1
+
+
 def test_countries_without_any_part_in_it_share_the_last_rank() -> None:
     # Neither BRA nor CHL delivers anything that reaches NLD, though both trade with each other and buy from DEU.
     z = np.zeros((4, 4))
@@ -357,7 +497,7 @@ def test_the_limits_are_the_right_ones() -> None:
     assert value("dead_supplier", "upstreamness") == 1.0
 
 
-def test_a_table_without_an_inverse_keeps_its_face_values() -> None:
+def test_a_table_that_is_one_loop_keeps_its_face_values() -> None:
     made = build_industry([DEGENERATE["singular"]], REFERENCE, ("NLD",))
     germany = one(made.industry_exposure, country="DEU")
     assert (germany["face_value"], germany["face_value_foreign"]) == (1.0, 1.0)

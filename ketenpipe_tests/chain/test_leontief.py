@@ -18,7 +18,15 @@ from ketenpipe.chain.leontief import (
 )
 from ketenpipe.errors import InputRefused
 from ketenpipe.sources.icio import IcioTable
-from ketenpipe_tests.chain.io_worlds import CHAIN, living_worlds, random_table, technical_coefficients, worlds
+from ketenpipe_tests.chain.io_worlds import (
+    CHAIN,
+    degenerate_worlds,
+    endless,
+    living_worlds,
+    random_table,
+    technical_coefficients,
+    worlds,
+)
 
 NLD, DEU, CHN = 0, 1, 2
 
@@ -248,3 +256,113 @@ def test_the_table_itself_is_left_alone() -> None:
     before = held.Z.copy()
     Leontief.of(held.Z, held.OUT)
     assert np.array_equal(held.Z, before)
+
+
+# -- closed loops -----------------------------------------------------------------------------------------------
+
+#: 0 and 1 feed each other with all they make; 1 also sells 2 to 2, and 3 sells 4 to 0. 4 sells 5 to 5.
+LOOP = np.zeros((6, 6))
+LOOP[0, 1], LOOP[1, 0], LOOP[1, 2], LOOP[3, 0], LOOP[4, 5] = 10, 10, 2, 4, 5
+
+
+def test_only_what_a_closed_loop_touches_has_no_limit_by_hand() -> None:
+    # Inputs: the loop itself and 2, which buys from it. Sales: the loop and 3, which sells to it. 4 and 5: untouched.
+    economy = Leontief.beside_loops(LOOP, np.full(6, 10.0))
+    assert economy.endless_inputs.tolist() == ["singular_table"] * 3 + [None] * 3
+    assert economy.endless_sales.tolist() == ["singular_table"] * 2 + [None, "singular_table", None, None]
+    assert economy.downstreamness()[3:] == pytest.approx([1, 1, 1.5])
+    assert economy.upstreamness()[[2, 4, 5]] == pytest.approx([1, 1.5, 1])
+    assert np.isnan(economy.downstreamness()[:3]).all()
+    assert np.isnan(economy.upstreamness()[[0, 1, 3]]).all()
+    assert np.isnan(economy.exposure_to(np.array([True] + [False] * 5))[2])
+    assert economy.exposure_to(np.array([False] * 4 + [True, False]))[5] == pytest.approx(1.0)
+    with pytest.raises(NoInverse, match="only feed themselves"):
+        Leontief.of(LOOP, np.full(6, 10.0))
+
+
+def test_every_loop_has_its_own_reason() -> None:
+    # 0 and 1 feed each other; 2 uses 15 of its own for 10; 3 buys from 1, 4 from 2, 5 from nobody.
+    z = np.zeros((6, 6))
+    z[0, 1], z[1, 0], z[2, 2], z[1, 3], z[2, 4] = 10, 10, 15, 1, 1
+    economy = Leontief.beside_loops(z, np.full(6, 10.0))
+    assert economy.endless_inputs.tolist() == [
+        "singular_table",
+        "singular_table",
+        "not_productive",
+        "singular_table",
+        "not_productive",
+        None,
+    ]
+
+
+def test_a_table_that_is_near_singular_without_a_loop_has_no_limit_anywhere() -> None:
+    # A long chain in which each industry uses a hundred times what it makes: no loop, but L reaches 1e12.
+    n = 7
+    z = np.diag(np.full(n - 1, 1000.0), 1)
+    economy = Leontief.beside_loops(z, np.full(n, 10.0))
+    assert set(economy.endless_inputs) == set(economy.endless_sales) == {"singular_table"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(degenerate_worlds())
+def test_beside_a_loop_every_figure_is_that_of_the_economy_upstream_or_downstream(held: IcioTable) -> None:
+    n = len(held.OUT)
+    economy = Leontief.beside_loops(held.Z, held.OUT)
+    columns, rows = endless(held)
+    assert np.array_equal(economy.endless_inputs.astype(bool), columns)
+    assert np.array_equal(economy.endless_sales.astype(bool), rows)
+    a = technical_coefficients(held.Z, held.OUT)
+    lean = leanings(economy, [np.array([k]) for k in range(n)], 3)
+    made = np.maximum(held.OUT, 0)
+    # What ends upstream needs none of the columns that do not, and is closed among itself.
+    ends = np.flatnonzero(~columns)
+    inverse = np.zeros((n, n))
+    inverse[np.ix_(ends, ends)] = np.linalg.inv(np.eye(len(ends)) - a[np.ix_(ends, ends)])
+    scale = made.max(initial=1.0) * max(inverse.max(initial=1.0), 1.0) ** 2
+    expected = (inverse - np.eye(n)) * made
+    assert lean.total[:, ends] == pytest.approx(expected[:, ends], abs=1e-12 * scale)
+    assert lean.steps[:, ends] == pytest.approx((inverse @ expected)[:, ends], abs=1e-12 * scale)
+    assert (lean.tiers.sum(axis=0) + lean.tail)[:, ends] == pytest.approx(expected[:, ends], abs=1e-12 * scale)
+    for part in (lean.total, lean.steps, lean.tail, lean.tiers[2]):
+        assert np.isnan(part[:, columns & (held.OUT > 0)]).all()
+    ends = np.flatnonzero(~rows)
+    inverse = np.zeros((n, n))
+    inverse[np.ix_(ends, ends)] = np.linalg.inv(np.eye(len(ends)) - a[np.ix_(ends, ends)])
+    sales = (inverse * made).T - np.diag(made)
+    scale = made.max(initial=1.0) * max(inverse.max(initial=1.0), 1.0) ** 2
+    alive = ends[held.OUT[ends] > 0]
+    assert lean.sales[:, alive] == pytest.approx(sales[:, alive], abs=1e-12 * scale)
+    assert np.isnan(lean.sales[:, rows & (held.OUT > 0)]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(degenerate_worlds(), st.floats(0.05, 1.0))
+def test_extraction_beside_a_loop_is_that_of_the_chains_that_end(held: IcioTable, share: float) -> None:
+    # (I - A*)(x - x*) = share Z_cf 1: solved by itself on the columns whose chains end, which are closed upstream.
+    economy = Leontief.beside_loops(held.Z, held.OUT)
+    columns, _ = endless(held)
+    alive = held.OUT > 0
+    of = np.array([c for c, _ in held.labels])
+    rows, users = np.flatnonzero(alive & (of == "DEU")), np.flatnonzero(alive & (of == "NLD"))
+    if not len(rows) or not len(users):
+        return
+    sums = economy.backward((alive & (of == "DEU")).astype(float))
+    lost = extraction(economy, rows, users, share, economy.rows(users), sums)
+    cut = technical_coefficients(held.Z, held.OUT)
+    cut[np.ix_(rows, users)] *= 1 - share
+    ends = np.flatnonzero(~columns)
+    inverse = np.zeros_like(cut)
+    inverse[np.ix_(ends, ends)] = np.linalg.inv(np.eye(len(ends)) - cut[np.ix_(ends, ends)])
+    gone = np.zeros(len(of))
+    gone[rows] = share * held.Z[np.ix_(rows, users)].sum(axis=1)
+    if not gone[columns].any():
+        expected = (inverse @ gone)[rows].sum() / held.OUT[rows].sum()
+        assert lost.leontief == pytest.approx(expected, rel=1e-8, abs=1e-10)
+    # What is not bought from any industry is primary, v = 1 - 1'A; what of it is no longer behind a user is lost.
+    whole = technical_coefficients(held.Z, held.OUT)
+    before = np.zeros_like(cut)
+    before[np.ix_(ends, ends)] = np.linalg.inv(np.eye(len(ends)) - whole[np.ix_(ends, ends)])
+    primary = 1 - whole.sum(axis=0)
+    for j, user in enumerate(users):
+        if not columns[user]:
+            assert lost.ghosh[j] == pytest.approx(primary @ (before - inverse)[:, user], rel=1e-7, abs=1e-9)
