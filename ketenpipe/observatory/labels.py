@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pyarrow as pa
 
@@ -40,6 +40,9 @@ def build_labels(
     reference: Reference,
     products: Mapping[str, Mapping[str, str]],
     thresholds: Thresholds,
+    *,
+    countries: Collection[str] = (),
+    codes: Collection[tuple[str, str]] = (),
 ) -> pa.Table:
     """Names of all countries, products, nodes, groups, industries, indicators and methods of the given tables.
 
@@ -48,10 +51,12 @@ def build_labels(
         reference: the catalogue, for groups, nodes and their codes.
         products: HS revision -> code -> English description (there is no Dutch list of HS6 names in the sources).
         thresholds: for the threshold of each indicator.
+        countries: further countries and blocs in use, of tables that are not given because they are large.
+        codes: further (HS revision, HS6 code) in use.
     """
     rows: list[dict[str, object]] = []
     names = country_names()
-    used = {
+    used = set(countries) | {
         c for t in ("supply_mix", "exposure", "industry_exposure") if t in tables for c in _values(tables[t], "country")
     }
     used |= {f for t in ("supply_mix", "exposure") if t in tables for f in _values(tables[t], "focus")}
@@ -59,14 +64,14 @@ def build_labels(
         english, dutch = OWN_NAMES.get(country) or names.get(country) or (country, None)
         source = "ketenpipe" if country in OWN_NAMES else "Unicode CLDR" if country in names else None
         rows.append({"kind": "country", "code": country, "name_en": english, "name_nl": dutch, "source": source})
-    codes: set[tuple[str, str]] = set()
+    held = set(codes)
     if "supply_mix" in tables:
-        mix = tables["supply_mix"]
-        codes |= set(zip(mix.column("hs_revision").to_pylist(), mix.column("code").to_pylist(), strict=True))
+        pairs = tables["supply_mix"].select(["hs_revision", "code"]).group_by(["hs_revision", "code"]).aggregate([])
+        held |= set(zip(pairs.column("hs_revision").to_pylist(), pairs.column("code").to_pylist(), strict=True))
     for node in reference.nodes.values():
         for revision in ("HS92", "HS17"):
-            codes |= {(revision, c) for c in node.codes(revision)}
-    for revision, code in sorted(codes):
+            held |= {(revision, c) for c in node.codes(revision)}
+    for revision, code in sorted(held):
         name = products.get(revision, {}).get(code)
         rows.append(
             {

@@ -75,29 +75,28 @@ def build_evidence(group: str, tables: Mapping[str, pa.Table]) -> dict[str, Any]
     """
     nodes = _rows(tables, "chain_nodes", group)
     codes = sorted({(n.get("hs_revision"), c) for n in nodes for c in (n.get("codes") or "").split()}, key=str)
-    exposure = _rows(tables, "exposure", group)
-    indicators = _rows(tables, "indicators", group, levels=("group", "node"))
-    flags = _rows(tables, "flags", group, levels=("group", "node"))
-    monitor = _rows(tables, "crma_monitor", group)
-    figures: list[dict[str, Any]] = _code_rows(tables, "indicators", codes, "indicator", HS6_INDICATORS)
-    verdicts: list[dict[str, Any]] = _code_rows(tables, "flags", codes, "method", HS6_FLAGS)
-    traced: list[dict[str, Any]] = _code_rows(tables, "tracing", codes)
+    held = {
+        "exposure": _of_group(tables, "exposure", group),
+        "indicators": _of_group(tables, "indicators", group, levels=("group", "node")),
+        "flags": _of_group(tables, "flags", group, levels=("group", "node")),
+        "crma_monitor": _of_group(tables, "crma_monitor", group),
+    }
+    figures = _of_codes(tables, "indicators", codes, "indicator", HS6_INDICATORS)
+    verdicts = _of_codes(tables, "flags", codes, "method", HS6_FLAGS)
+    traced = _of_codes(tables, "tracing", codes)
 
     foci: dict[str, Any] = {}
-    for focus in sorted({r["focus"] for part in (exposure, indicators, flags, monitor) for r in part}):
-        own = [r for part in (exposure, indicators, flags, monitor) for r in part if r["focus"] == focus]
-        year = max(r["year"] for r in own)
-
-        def latest(rows: Iterable[dict[str, Any]], focus: str = focus, year: int = year) -> list[dict[str, Any]]:
-            return [r for r in rows if r["focus"] == focus and r["year"] == year]
-
+    for focus, year in sorted(_latest_years(held.values()).items()):
+        latest = (pc.field("focus") == focus) & (pc.field("year") == year)
+        rows = {name: table.filter(latest).to_pylist() for name, table in held.items()}
+        of_codes = [_used(table.filter(latest).to_pylist(), codes) for table in (figures, verdicts, traced)]
         foci[focus] = {
             "year": year,
-            "exposure": _by_node(latest(exposure)),
-            "indicators": _clean("indicators", latest([*indicators, *figures])),
-            "flags": _clean("flags", latest([*flags, *verdicts])),
-            "tracing": _clean("tracing", latest(traced)),
-            "crma_monitor": _clean("crma_monitor", latest(monitor)),
+            "exposure": _by_node(rows["exposure"]),
+            "indicators": _clean("indicators", [*rows["indicators"], *of_codes[0]]),
+            "flags": _clean("flags", [*rows["flags"], *of_codes[1]]),
+            "tracing": _clean("tracing", of_codes[2]),
+            "crma_monitor": _clean("crma_monitor", rows["crma_monitor"]),
         }
     return {
         "format": EVIDENCE_FORMAT,
@@ -144,31 +143,45 @@ def _table(tables: Mapping[str, pa.Table], name: str) -> pa.Table:
     return TABLES[name].empty() if found is None else found
 
 
-def _rows(
-    tables: Mapping[str, pa.Table], name: str, group: str, levels: tuple[str, ...] | None = None
-) -> list[dict[str, Any]]:
-    table = _table(tables, name)
-    chosen = table.filter(pc.equal(table.column("group"), group))
+def _rows(tables: Mapping[str, pa.Table], name: str, group: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = _of_group(tables, name, group).to_pylist()
+    return rows
+
+
+def _of_group(tables: Mapping[str, pa.Table], name: str, group: str, levels: tuple[str, ...] | None = None) -> pa.Table:
+    wanted = pc.field("group") == group
     if levels is not None:
-        chosen = chosen.filter(pc.is_in(chosen.column("level"), pa.array(levels)))
-    return chosen.to_pylist()
+        wanted &= pc.field("level").isin(levels)
+    return _table(tables, name).filter(wanted)
 
 
-def _code_rows(
+def _of_codes(
     tables: Mapping[str, pa.Table],
     name: str,
     codes: list[tuple[str | None, str]],
     column: str | None = None,
     wanted: frozenset[str] = frozenset(),
-) -> list[dict[str, Any]]:
-    """Rows about the codes of the group's nodes, in the revision in which the node uses them."""
-    table = _table(tables, name)
-    chosen = table.filter(pc.is_in(table.column("code"), pa.array(sorted({c for _, c in codes}), pa.string())))
+) -> pa.Table:
+    """Rows about some codes, in whatever revision."""
+    chosen = pc.field("code").isin(pa.array(sorted({c for _, c in codes}), pa.string()))
     if column is not None:
-        chosen = chosen.filter(pc.is_in(chosen.column(column), pa.array(sorted(wanted))))
-        chosen = chosen.filter(pc.equal(chosen.column("level"), "hs6"))
-    wanted_codes = set(codes)
-    return [r for r in chosen.to_pylist() if (r["hs_revision"], r["code"]) in wanted_codes]
+        chosen &= pc.field(column).isin(sorted(wanted)) & (pc.field("level") == "hs6")
+    return _table(tables, name).filter(chosen)
+
+
+def _used(rows: list[dict[str, Any]], codes: list[tuple[str | None, str]]) -> list[dict[str, Any]]:
+    """Rows about the codes of the group's nodes in the revision in which the node uses them."""
+    wanted = set(codes)
+    return [r for r in rows if (r["hs_revision"], r["code"]) in wanted]
+
+
+def _latest_years(tables: Iterable[pa.Table]) -> dict[str, int]:
+    """The last year of each focus in any of the tables."""
+    found: dict[str, int] = {}
+    for table in tables:
+        for row in table.group_by("focus").aggregate([("year", "max")]).to_pylist():
+            found[row["focus"]] = max(row["year_max"], found.get(row["focus"], row["year_max"]))
+    return found
 
 
 def _clean(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

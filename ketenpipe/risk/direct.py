@@ -15,7 +15,6 @@ from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.flows import (
     KEYS,
     alternative_capacity,
-    as_seen_by,
     concentration,
     exports_by_origin,
     imports_by_origin,
@@ -42,6 +41,7 @@ def direct_indicators(
     risk: nw.LazyFrame | None,
     focus: str,
     thresholds: Thresholds,
+    exports: nw.LazyFrame | None = None,
 ) -> pd.DataFrame:
     """All direct indicators of one focus for every product and year of the flows.
 
@@ -64,20 +64,34 @@ def direct_indicators(
         risk: ``country, year, risk``, None without governance data (then no G2, G3).
         focus: name of the focus.
         thresholds: for the sentinel of S1.
+        exports: :func:`ketenpipe.chain.flows.exports_by_origin` of the same flows, kept, where several foci share it.
 
     Returns:
         Long frame with :data:`COLUMNS`; ``value`` null with a reason where a figure cannot be had.
     """
-    seen = engine.keep(as_seen_by(flows, members, focus))
-    imports = engine.keep(imports_by_origin(seen, focus))
-    exports = engine.keep(exports_by_origin(seen))
-    internal = engine.keep(internal_trade(seen, focus))
+    exported = engine.keep(exports_by_origin(flows)) if exports is None else exports
+    between = None
+    if members is None:
+        own = engine.keep(flows.filter((nw.col("importer") == focus) | (nw.col("exporter") == focus)))
+        exports = exported
+        imports = engine.keep(imports_by_origin(own, focus))
+        internal = engine.keep(internal_trade(own, focus))
+    else:
+        # Only what members buy or sell changes where they become one trader; the rest of the world sells as before.
+        sides = engine.keep(_sides(flows, members, focus))
+        imports = engine.keep(sides.filter(nw.col("side") == "bought").drop("side"))
+        of_bloc = sides.filter(nw.col("side") == "sold").drop("side")
+        of_others = exported.join(members, on=["year", "country"], how="anti")
+        exports = engine.keep(nw.concat([of_others.select(of_bloc.collect_schema().names()), of_bloc]))
+        within = sides.filter(nw.col("side") == "inside").drop("side")
+        internal = engine.keep(within.group_by(*KEYS).agg(*_sums()))
+        if focus not in UNIONS:
+            between = engine.keep(within.join(union, on="country", how="anti"))
     # Origins of a member country that lie within the EU27, needed for C4 and C5 of a single country.
     outside = engine.keep(imports.join(union, on="country", how="anti"))
-    between = None
-    if members is not None and focus not in UNIONS:
-        between = engine.keep(_internal_by_origin(flows, members).join(union, on="country", how="anti"))
-    grid = engine.pandas(seen.select(*KEYS).unique())
+    # Every product of the flows, also one that a country only sells to itself; the flows themselves are many.
+    itself = flows.filter(nw.col("exporter") == nw.col("importer")).select(*KEYS).unique()
+    grid = engine.pandas(nw.concat([exported.select(*KEYS).unique(), itself]).unique())
     parts: list[pd.DataFrame] = []
     for measure in ("v", "q"):
         total = _sum(engine, imports, measure, "imports")
@@ -129,16 +143,37 @@ def direct_indicators(
     return out
 
 
-def _internal_by_origin(flows: nw.LazyFrame, members: nw.LazyFrame) -> nw.LazyFrame:
-    """What a bloc's members buy from each other, per exporting member: ``hs_revision, year, code, country, v, q``."""
-    inside = flows
-    for side in ("exporter", "importer"):
-        inside = inside.join(members.rename({"country": side}), on=["year", side], how="semi")
-    return (
-        inside.group_by(*KEYS, "exporter")
-        .agg(nw.col("v").sum(), total_or_null("q").cast(nw.Float64).alias("q"))
-        .rename({"exporter": "country"})
+def _sides(flows: nw.LazyFrame, members: nw.LazyFrame, focus: str) -> nw.LazyFrame:
+    """What a bloc buys from others, sells to others, and trades within, in one look at the flows.
+
+    Returns:
+        ``hs_revision, year, code, side, country, v, q, v_with_q``: side bought (country: the seller), sold (country:
+        the bloc) or inside (country: the selling member).
+    """
+    marked = flows
+    for place in ("exporter", "importer"):
+        held = members.select("year", nw.col("country").alias(place), nw.lit(1).alias(f"{place}_in"))
+        marked = marked.join(held, on=["year", place], how="left")
+    sells, buys = nw.col("exporter_in") == 1, nw.col("importer_in") == 1
+    within = marked.filter(sells | buys).select(
+        *KEYS,
+        "v",
+        "q",
+        "v_with_q",
+        side=nw.when(sells & buys)
+        .then(nw.lit("inside"))
+        .otherwise(nw.when(buys).then(nw.lit("bought")).otherwise(nw.lit("sold"))),
+        country=nw.when(buys).then(nw.col("exporter")).otherwise(nw.lit(focus)),
     )
+    return within.group_by(*KEYS, "side", "country").agg(*_sums())
+
+
+def _sums() -> list[nw.Expr]:
+    return [
+        nw.col("v").sum().alias("v"),
+        total_or_null("q").cast(nw.Float64).alias("q"),
+        nw.col("v_with_q").sum().alias("v_with_q"),
+    ]
 
 
 def _sum(engine: Engine, mix: nw.LazyFrame, measure: str, name: str) -> pd.DataFrame:

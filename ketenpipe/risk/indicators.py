@@ -1,142 +1,93 @@
-"""Step two: the table of indicators, at HS6, node and group level.
+"""Step two: the indicators of nodes, groups and chains, and all figures of a small run in one table.
 
-Belongs here: putting direct, production, traced and chain figures into one long table with measure, basis,
-bounds, reason and confidence. The formulas stand in ``direct``, ``planes`` and ``chain``.
+Belongs here: putting direct, production, traced and chain figures of the catalogue's nodes into rows with measure,
+basis, bounds, reason and confidence. The formulas stand in ``direct``, ``planes`` and ``chain``; the figures of HS6
+codes come from :mod:`ketenpipe.risk.products`; what needs several years stands in :mod:`ketenpipe.risk.facts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ketenpipe.chain.catalogue import Reference
-from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.flows import by_node, flow_frame
-from ketenpipe.chain.lookthrough import Exposure
 from ketenpipe.chain.tracing import (
     IMPUTED_SHARE_LOW_CONFIDENCE,
     PRECIOUS_KUSD_PER_TONNE,
     SMALL_MASS_TONNES,
     UNKNOWN,
-    Tracing,
     focus_members,
-    members_table,
 )
 from ketenpipe.chain.worldmix import WorldMix, code_mix, material_mix, node_mix
-from ketenpipe.risk.definitions import INDICATORS, METHOD_VERSION
-from ketenpipe.risk.direct import EU27, direct_indicators
+from ketenpipe.risk.direct import EU27
+from ketenpipe.risk.facts import Persistence, collect_facts
 from ketenpipe.risk.planes import Plane, hhi_of, node_test, plane_of, top_third_country
+from ketenpipe.risk.products import as_indicators, build_product_indicators, direct_figures, frame_block, mix_rows
 from ketenpipe.risk.thresholds import Thresholds
+from ketenpipe.risk.world import MAX_TIER, ROW, World
+from ketenpipe.tables.registry import CHAIN_INDICATORS
 from ketenpipe.tables.registry import INDICATORS as INDICATOR_TABLE
 from ketenpipe.tables.slices import slices
 
-MAX_TIER = 2
-"""X1 and X1g look at tiers 1 and 2, TNO's depth, however deep the look-through goes."""
-
-
-@dataclass
-class World:
-    """Everything that the indicators are made of, indexed once.
-
-    Args:
-        flows: table ``baci_flows``.
-        tracing, exposure: step one.
-        mining: table ``mining_production`` or None.
-        country_risk: table ``country_risk`` (empty without governance data).
-        reference: the catalogue.
-        foci: countries and blocs.
-        thresholds: cut-offs.
-        production_vintage: vintage of the production statistics, for the provenance column.
-    """
-
-    flows: pa.Table
-    tracing: Tracing
-    exposure: Exposure
-    mining: pa.Table | None
-    country_risk: pa.Table
-    reference: Reference
-    foci: tuple[str, ...]
-    thresholds: Thresholds
-    production_vintage: str | None = None
-    years: list[int] = field(init=False)
-    statistics: dict[int, pd.DataFrame] = field(init=False)
-    risk: dict[int, dict[str, float]] = field(init=False)
-    wgi_vintage: dict[int, str] = field(init=False)
-    releases: dict[tuple[str, int], str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.years = sorted({int(y) for y in self.flows.column("year").unique().to_pylist()})
-        held = pd.DataFrame() if self.mining is None or not self.mining.num_rows else self.mining.to_pandas()
-        self.statistics = (
-            {int(y): part.astype({"material": object, "country": object}) for y, part in held.groupby("year")}
-            if len(held)
-            else {}
-        )
-        scored = self.country_risk.to_pandas()
-        scored = scored[scored["risk"].notna()]
-        self.risk = {
-            int(y): dict(zip(rows["country"], rows["risk"], strict=True)) for y, rows in scored.groupby("year")
-        }
-        self.wgi_vintage = {int(y): str(rows["vintage"].iloc[0]) for y, rows in scored.groupby("year")}
-        stamps = self.flows.select(["hs_revision", "year", "release"]).group_by(["hs_revision", "year", "release"])
-        self.releases = {(r["hs_revision"], r["year"]): r["release"] for r in stamps.aggregate([]).to_pylist()}
-
-    def vintage(self, revision: str | None, year: int, *kinds: str) -> str:
-        """Vintages behind a figure, e.g. ``baci HS92 V202401b; wgi 2024 edition``."""
-        parts = []
-        if "baci" in kinds and revision is not None:
-            parts.append(f"baci {revision} {self.releases.get((revision, year), 'unknown')}")
-        if "mining" in kinds and self.production_vintage:
-            parts.append(f"mining {self.production_vintage}")
-        if "wgi" in kinds and year in self.wgi_vintage:
-            parts.append(f"wgi {self.wgi_vintage[year]}")
-        return "; ".join(parts)
-
-
-ROW = [
-    "focus", "level", "code", "hs_revision", "group", "tier", "year", "indicator", "measure", "basis",
-    "value", "low", "high", "method_value", "coverage", "country", "country_share", "worst_code", "worst_value",
-    "reason", "confidence", "source_vintage",
-]  # fmt: skip
+WORSE_HIGH = ("C1", "C2", "C3", "C4a", "C5", "S1", "S1b")
+"""Indicators that get worse as they rise: the code with the largest value is a node's worst."""
+WORST_COLUMNS = ("focus", "level", "code", "hs_revision", "year", "indicator", "measure", "basis", "value")
+"""What :func:`build_chain_indicators` reads of the products' figures."""
 
 
 def build_indicators(world: World, progress: Callable[[str], None] | None = None) -> pa.Table:
-    """Compute every indicator for every focus (contract ``indicators``).
+    """Compute every indicator for every focus (contract ``indicators``), all years of a small world at once.
 
     Node figures are on the node's summed codes, with the worst code beside them; a group's are its product's
     (tier 0) plus X1, X1g, X2 and hidden exposure.
     """
     say = progress or (lambda _: None)
-    say("direct indicators")
-    hs6 = _direct(world, level="hs6")
-    say("direct indicators of nodes")
-    nodes = _direct(world, level="node")
-    say("production")
-    hs6_made = pd.DataFrame(_production_rows_hs6(world), columns=ROW)
-    node_made = pd.DataFrame(_production_rows_nodes(world), columns=ROW)
-    say("traced supply")
-    hs6_traced = pd.DataFrame(_traced_rows_hs6(world), columns=ROW)
-    node_traced = pd.DataFrame(_traced_rows_nodes(world), columns=ROW)
-    say("chains")
-    node_rows = _concat([nodes, node_made, node_traced])
-    node_rows = _worst_codes(world, node_rows, _concat([hs6, hs6_made, hs6_traced]))
+    say("products")
+    products = build_product_indicators(world)
+    say("nodes and chains")
+    chains = build_chain_indicators([world], products)
+    say("persistence")
+    facts = collect_facts([products, chains])
+    persistent = Persistence(facts, world.thresholds, world)
+    over_years = [persistent.rows(year) for year in facts.years]
+    return INDICATOR_TABLE.conform(pa.concat_tables([products, chains, *over_years]))
+
+
+def build_chain_indicators(worlds: Iterable[World], products: pa.Table | Callable[[list[int]], pa.Table]) -> pa.Table:
+    """Figures of nodes, groups and chains (contract ``chain_indicators``), one world after the other.
+
+    Node figures are on the node's summed codes, with the worst code beside them; a group's are its product's
+    (tier 0) plus X1, X1g, X2 and hidden exposure. What needs several years is not in here.
+
+    Args:
+        worlds: of a year each, made one by one (a generator), or of several years. Flows, tracing tables and exposure
+            need no more than the catalogue's codes.
+        products: figures of level hs6, or what gives those of some years; :data:`WORST_COLUMNS`, indicators
+            :data:`WORSE_HIGH` and the catalogue's codes are enough.
+    """
+    found = []
+    for world in worlds:
+        figures = products(world.years) if callable(products) else products
+        found.append(_chains_of(world, figures))
+    return CHAIN_INDICATORS.conform(pa.concat_tables(found)) if found else CHAIN_INDICATORS.empty()
+
+
+def _chains_of(world: World, products: pa.Table) -> pa.Table:
+    nodes = _direct(world)
+    node_made = pd.DataFrame(_production_rows(world), columns=ROW)
+    node_traced = pd.DataFrame(_traced_rows(world), columns=ROW)
+    node_rows = _worst_codes(world, _concat([nodes, node_made, node_traced]), products)
     chain_rows = pd.DataFrame(_chain_rows(world, node_rows), columns=ROW)
     heads = pd.DataFrame([(g.group, g.node) for g in world.reference.groups.values()], columns=["group", "head"])
     of_groups = node_rows.merge(heads, on="group").query("code == head and tier == 0").drop(columns="head")
     of_groups = of_groups.assign(level="group", code=of_groups["group"])
-    rows = _concat([hs6, hs6_made, hs6_traced, node_rows, of_groups, chain_rows])
-    say("persistence")
-    rows = _concat([rows, _criteria_and_persistence(world, rows)])
-    rows["unit"] = rows["indicator"].map(lambda i: INDICATORS[i].unit)
-    mass = (rows["indicator"] == "M") & (rows["measure"] == "q")
-    rows.loc[rows["indicator"] == "M", "unit"] = np.where(mass[rows["indicator"] == "M"], "t", "thousand USD")
-    rows["method_version"] = METHOD_VERSION
-    return INDICATOR_TABLE.conform(rows)
+    rows = _concat([node_rows, of_groups, chain_rows])
+    return as_indicators([frame_block(rows)] if len(rows) else [])
 
 
 def _concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -149,119 +100,30 @@ def _concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 # -- direct ------------------------------------------------------------------------------------------------
 
 
-def _direct(world: World, level: str) -> pd.DataFrame:
-    reference = world.reference
+def _direct(world: World) -> pd.DataFrame:
     plan = world.exposure.chain_nodes.to_pandas()
     traded = plan[plan["status"] == "traded"]
-    frames = []
-    with Engine() as engine:
+    pairs = sorted(
+        {
+            (revision, code, node)
+            for revision, node in zip(traded["hs_revision"], traded["node"], strict=True)
+            for code in world.reference.codes(node, revision)
+        }
+    )
+    if not pairs or not world.flows.num_rows:
+        return pd.DataFrame(columns=ROW)
+    table = pa.table({n: [p[k] for p in pairs] for k, n in enumerate(("hs_revision", "code", "node"))})
+    with world.engine() as engine:
         flows = flow_frame(engine.frame("flows", world.flows))
-        if level == "node":
-            pairs = sorted(
-                {
-                    (revision, code, node)
-                    for revision, node in zip(traded["hs_revision"], traded["node"], strict=True)
-                    for code in reference.codes(node, revision)
-                }
-            )
-            if not pairs:
-                return pd.DataFrame(columns=ROW)
-            table = pa.table({n: [p[k] for p in pairs] for k, n in enumerate(("hs_revision", "code", "node"))})
-            flows = engine.keep(by_node(flows, engine.frame("node_codes", table)))
-        union = pa.table({"country": sorted(reference.bloc_members(EU27, world.years[-1]))})
-        risk = None
-        if world.country_risk.num_rows:
-            risk = engine.frame("risk", world.country_risk.select(["country", "year", "risk"]))
-        for focus in world.foci:
-            table = members_table(reference, focus, world.years)
-            members = None if table is None else engine.frame(f"members_{focus}", table)
-            found = direct_indicators(
-                engine, flows, members, engine.frame("union_members", union), risk, focus, world.thresholds
-            )
-            found["focus"] = focus
-            frames.append(found)
-    out = pd.concat(frames, ignore_index=True)
-    out["level"] = level
+        out = direct_figures(world, engine, engine.keep(by_node(flows, engine.frame("node_codes", table))))
+    out["level"] = "node"
     for missing in ("low", "high", "worst_code", "worst_value"):
         out[missing] = None
-    out["confidence"] = "high"
-    kinds = {True: ("baci", "wgi"), False: ("baci",)}
-    stamp = {
-        (r, y, g): world.vintage(r, y, *kinds[g])
-        for r in out["hs_revision"].unique()
-        for y in out["year"].unique()
-        for g in (True, False)
-    }
-    governed = out["indicator"].isin(["G2", "G3"])
-    out["source_vintage"] = [stamp[key] for key in zip(out["hs_revision"], out["year"], governed, strict=True)]
-    by_mass = mass_coverage(out)
-    out["coverage"] = out["coverage"].where(out["coverage"].notna(), by_mass)
-    if level == "hs6":
-        out["group"], out["tier"] = None, 0
-        return out[ROW]
     placed = traded[["group", "node", "tier", "hs_revision"]].rename(columns={"node": "code"})
     return out.merge(placed, on=["code", "hs_revision"], how="inner")[ROW]
 
 
-def mass_coverage(rows: pd.DataFrame) -> pd.Series:
-    """Coverage of figures by mass: the share of the import value whose rows have tonnes."""
-    keys = ["focus", "hs_revision", "year", "code"]
-    without = rows[rows["indicator"] == "value_without_mass"].set_index(keys)["value"]
-    index = pd.MultiIndex.from_frame(rows[keys])
-    share = 1.0 - without.reindex(index).to_numpy(dtype=float)
-    return pd.Series(np.where(rows["measure"] == "q", share, np.nan), index=rows.index)
-
-
 # -- production ---------------------------------------------------------------------------------------------
-
-
-def _mix_rows(world: World, base: dict[str, object], mix: WorldMix | None, year: int) -> list[dict[str, object]]:
-    """C3 and, on the plane of production, G2 and G3 over *all* producers, the focus included."""
-    basis = "observed" if mix is None else mix.basis
-    common = {**base, "measure": "p", "basis": basis, "year": year}
-    stamp = world.vintage(None, year, "mining")
-    if mix is None:
-        nothing = {**common, "value": None, "reason": "no_production_data", "source_vintage": stamp}
-        return [{**nothing, "indicator": i} for i in ("C3", "G2", "G3")]
-    confidence = "medium" if mix.unlisted or mix.shares.get(UNKNOWN, 0.0) > 0 else "high"
-    concentration = hhi_of([s for c, s in mix.shares.items() if c != UNKNOWN])
-    known = {c: s for c, s in mix.shares.items() if c != UNKNOWN}
-    if UNKNOWN in mix.shares:
-        concentration = sum(s * s for s in known.values())
-    top = min(known, key=lambda c: (-known[c], c)) if known else None
-    plane = plane_of(known, (), world.risk.get(year, {}))
-    why = None if plane.g2 is not None else ("no_governance_score" if world.risk else "no_governance_data")
-    note = f"material: {mix.material}"
-    governed = world.vintage(None, year, "mining", "wgi")
-    return [
-        {
-            **common, "indicator": "C3", "value": concentration, "reason": note, "confidence": confidence,
-            "source_vintage": stamp, "country": top, "country_share": known[top] if top else None,
-        },
-        {
-            **common, "indicator": "G2", "value": plane.g2, "coverage": plane.coverage, "reason": why,
-            "confidence": confidence, "source_vintage": governed,
-        },
-        {
-            **common, "indicator": "G3", "value": plane.g3, "coverage": plane.coverage, "reason": why,
-            "confidence": confidence, "source_vintage": governed,
-        },
-    ]  # fmt: skip
-
-
-def _production_rows_hs6(world: World) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    held = world.tracing.tracing.select(["hs_revision", "code"]).to_pandas().drop_duplicates()
-    for revision, code in sorted(held.itertuples(index=False, name=None)):
-        listed = any((f.hs_revision, f.code) == (revision, code) for f in world.reference.producer_figures)
-        if world.reference.production_link(code, revision) is None and not listed:
-            continue
-        for year in world.years:
-            mix = code_mix(world.reference, world.statistics.get(year), revision, code, year)
-            for focus in world.foci:
-                base = {"focus": focus, "level": "hs6", "code": code, "hs_revision": revision, "group": None, "tier": 0}
-                rows += _mix_rows(world, base, mix, year)
-    return rows
 
 
 def _nodes(world: World) -> pd.DataFrame:
@@ -269,7 +131,7 @@ def _nodes(world: World) -> pd.DataFrame:
     return plan[plan["status"].isin(["traded", "production"])]
 
 
-def _production_rows_nodes(world: World) -> list[dict[str, object]]:
+def _production_rows(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for record in _nodes(world).itertuples(index=False):
         for year in world.years:
@@ -281,7 +143,7 @@ def _production_rows_nodes(world: World) -> list[dict[str, object]]:
                     "focus": focus, "level": "node", "code": record.node, "hs_revision": record.hs_revision,
                     "group": record.group, "tier": record.tier,
                 }  # fmt: skip
-                rows += _mix_rows(world, base, mix, year)
+                rows += mix_rows(world, base, mix, year)
     return rows
 
 
@@ -306,47 +168,7 @@ def mix_of_node(world: World, node: str, revision: str, year: int) -> WorldMix |
 # -- traced -------------------------------------------------------------------------------------------------
 
 
-def _traced_rows_hs6(world: World) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    keys = ["focus", "hs_revision", "code", "year"]
-    shares = ["share_direct", "share_direct_q", "share_traced", "share_traced_v"]
-    vectors = slices(world.tracing.supply_mix, keys, ["country", *shares])
-    traced = world.tracing.tracing.to_pandas()
-    own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
-    union = {y: world.reference.bloc_members(EU27, y) for y in world.years}
-    for record in traced.itertuples(index=False):
-        base = {
-            "focus": record.focus, "level": "hs6", "code": record.code, "hs_revision": record.hs_revision,
-            "group": None, "tier": 0, "year": record.year, "measure": record.measure, "basis": "traced",
-        }  # fmt: skip
-        held = vectors.get((record.focus, record.hs_revision, record.code, record.year))
-        column = "share_traced" if record.measure == "q" else "share_traced_v"
-        direct_column = "share_direct_q" if record.measure == "q" else "share_direct"
-        vector: dict[str, float] = {}
-        bought: list[float] = []
-        if held is not None:
-            vector = {c: s for c, s in zip(held["country"], held[column], strict=True) if s}
-            bought = [s for s in held[direct_column] if s]
-        notes = [] if record.basis == "observed" else [record.basis]
-        if record.small_or_precious:
-            notes.append("small_or_precious")
-        if vector:
-            rows += _plane_rows(
-                world, base, vector, own[record.focus][record.year], union[record.year], notes,
-                record.confidence, record.imputed_share, hhi_of(bought) if record.measure == "q" else None,
-                hub_gap=record.measure == "q",
-            )  # fmt: skip
-        else:
-            why = record.reason or "no_supply"
-            stamp = world.vintage(record.hs_revision, record.year, "baci")
-            rows += [
-                {**base, "indicator": i, "value": None, "reason": why, "source_vintage": stamp}
-                for i in ("O1", "O1r", "C4b", "T", "G2", "G3")
-            ]
-    return rows
-
-
-def _plane_rows(
+def plane_rows(
     world: World,
     base: dict[str, object],
     vector: Mapping[str, float],
@@ -465,7 +287,7 @@ def _plan(world: World) -> dict[str, dict[str, dict[str, Any]]]:
     return out
 
 
-def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
+def _traced_rows(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     plan = _plan(world)
     own = {f: focus_members(world.reference, f, world.years) for f in world.foci}
@@ -493,7 +315,7 @@ def _traced_rows_nodes(world: World) -> list[dict[str, object]]:
         }  # fmt: skip
         supply = None if world_mix else grades.own_supply(focus, revision, world.reference.codes(node, revision), year)
         bought = grades.direct_mass(focus, revision, world.reference.codes(node, revision), year)
-        produced = _plane_rows(
+        produced = plane_rows(
             world, base, seen.vector, own[focus][year], union[year], notes, "low" if unsure else "high",
             seen.imputed, hhi_of(bought), hub_gap=not world_mix and tier == 0, benchmark=supply,
         )  # fmt: skip
@@ -788,12 +610,10 @@ def _float(value: object) -> float | None:
     return None if number != number else number
 
 
-# -- worst codes, persistence -------------------------------------------------------------------------------
-
-WORSE_HIGH = ("C1", "C2", "C3", "C4a", "C5", "S1", "S1b")
+# -- worst codes ---------------------------------------------------------------------------------------------
 
 
-def _worst_codes(world: World, nodes: pd.DataFrame, hs6: pd.DataFrame) -> pd.DataFrame:
+def _worst_codes(world: World, nodes: pd.DataFrame, products: pa.Table) -> pd.DataFrame:
     """For nodes of several codes: the code with the worst value beside the ratio on the summed flows."""
     pairs = [
         (node, revision, code)
@@ -805,9 +625,14 @@ def _worst_codes(world: World, nodes: pd.DataFrame, hs6: pd.DataFrame) -> pd.Dat
     if not pairs or not len(nodes):
         return nodes
     inside = pd.DataFrame(pairs, columns=["node", "hs_revision", "code"])
-    candidates = hs6[hs6["indicator"].isin(WORSE_HIGH) & hs6["value"].notna()].merge(inside, on=["code", "hs_revision"])
+    wanted = (
+        (pc.field("level") == "hs6")
+        & pc.field("indicator").isin(WORSE_HIGH)
+        & pc.field("code").isin(sorted(set(inside["code"])))
+        & pc.field("value").is_valid()
+    )
+    candidates = products.select(WORST_COLUMNS).filter(wanted).to_pandas().merge(inside, on=["code", "hs_revision"])
     keys = ["focus", "node", "hs_revision", "year", "indicator", "measure", "basis"]
-    candidates["value"] = candidates["value"].astype(float)
     worst = candidates.sort_values(["value", "code"], ascending=[False, True]).drop_duplicates(keys)
     worst = worst[[*keys, "code", "value"]].rename(
         columns={"node": "code", "code": "found_code", "value": "found_value"}
@@ -818,55 +643,3 @@ def _worst_codes(world: World, nodes: pd.DataFrame, hs6: pd.DataFrame) -> pd.Dat
     merged["worst_code"] = merged["worst_code"].where(merged["worst_code"].notna(), merged["found_code"])
     merged["worst_value"] = merged["worst_value"].where(merged["worst_value"].notna(), merged["found_value"])
     return merged[ROW]
-
-
-def _criteria_and_persistence(world: World, rows: pd.DataFrame) -> pd.DataFrame:
-    """geodep_criteria per year and P1 over three, at every level (METHOD 2, P1).
-
-    A year without data or imports is unknown; the count of the known years is null with
-    ``window_incomplete`` where the unknown ones could make it 2 and the known ones do not; its bounds say what is
-    possible.
-    """
-    keys = ["focus", "level", "code", "hs_revision", "group", "tier"]
-    needed = rows[(rows["measure"] == "v") & rows["indicator"].isin(["C1", "C2", "S1", "M"])].copy()
-    if not len(needed):
-        return pd.DataFrame(columns=ROW)
-    needed["figure"] = needed["method_value"].where(needed["indicator"] == "S1", needed["value"]).astype(float)
-    needed[keys] = needed[keys].astype(object).where(needed[keys].notna(), "")
-    wide = needed.pivot_table(
-        index=[*keys, "year"], columns="indicator", values="figure", aggfunc="first", dropna=False
-    )
-    wide = wide.reindex(columns=["C1", "C2", "S1", "M"]).dropna(how="all")
-    limits = world.thresholds
-    out: list[dict[str, object]] = []
-    per_item: dict[tuple[object, ...], dict[int, bool | None]] = {}
-    for index, row in wide.iterrows():
-        *item, year = index
-        tests = [
-            None if row[i] != row[i] else bool(row[i] > limit.flag)
-            for i, limit in (("C1", limits.C1), ("C2", limits.C2), ("S1", limits.S1))
-        ]
-        holds = None if not row["M"] > 0 else kleene_and(kleene_and(tests[0], tests[1]), tests[2])
-        per_item.setdefault(tuple(item), {})[int(year)] = holds
-    for item, by_year in per_item.items():
-        base = dict(zip(keys, (v if v != "" else None for v in item), strict=True))
-        base |= {"measure": "v", "basis": "imports", "confidence": "high"}
-        for year, holds in by_year.items():
-            stamp = world.vintage(str(base["hs_revision"]), year, "baci")
-            out.append(
-                {
-                    **base, "year": year, "indicator": "geodep_criteria", "value": _number(holds),
-                    "reason": None if holds is not None else "no_imports", "source_vintage": stamp,
-                }
-            )  # fmt: skip
-            window = [by_year.get(y) for y in range(year - limits.P1.window + 1, year + 1)]
-            sure, unsure = sum(v is True for v in window), sum(v is None for v in window)
-            told = sure >= limits.P1.at_least or sure + unsure < limits.P1.at_least
-            out.append(
-                {
-                    **base, "year": year, "indicator": "P1", "value": float(sure) if told else None,
-                    "low": float(sure), "high": float(sure + unsure),
-                    "reason": None if told else "window_incomplete", "source_vintage": stamp,
-                }
-            )  # fmt: skip
-    return pd.DataFrame(out, columns=ROW)

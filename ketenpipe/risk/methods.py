@@ -1,25 +1,30 @@
 """Named methods and their verdicts, with what they turn on.
 
-Belongs here: from indicators to flags, in three values (true, false, cannot be told), and the alternatives
+Belongs here: from facts to flags, in three values (true, false, cannot be told), and the alternatives
 under which each verdict is tried. Each method is as published and frozen by its version; no minimum value
 enters a method that has none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from ketenpipe.risk.definitions import METHOD_VERSION
 from ketenpipe.risk.direct import EU27
-from ketenpipe.risk.indicators import MAX_TIER, World
+from ketenpipe.risk.facts import ITEM, Facts, collect_facts
+from ketenpipe.risk.products import words_of
 from ketenpipe.risk.thresholds import Thresholds
+from ketenpipe.risk.world import MAX_TIER, Stamped, World
 from ketenpipe.tables.registry import FLAGS
 from ketenpipe.tables.registry import INDICATORS as INDICATOR_TABLE
+from ketenpipe.tables.stream import Stream
 
-KEYS = ["focus", "level", "code", "hs_revision", "group", "tier", "year"]
-ITEM = KEYS[:-1]
 ON_GOVERNANCE = ("tno", "node_test", "indirect_specific", "indirect_global")
 SET_LEVEL = {"indirect_specific": "group", "indirect_global": "group"}
 _BASIS_OF_SET = {
@@ -28,34 +33,17 @@ _BASIS_OF_SET = {
     "indirect_specific": "traced",
     "indirect_global": "world_production_mix",
 }
-_NONE = "~none~"
+_BANDS = ("low", "moderate", "high")
+_UNKNOWN = -1
+"""A verdict as a number: 1 flagged, 0 not, -1 cannot be told."""
 
-_PICK = {
-    "M": ("M", "v", None, "value"),
-    "C1": ("C1", "v", "imports", "value"),
-    "C2": ("C2", "v", "exports", "value"),
-    "C4a": ("C4a", "v", "imports", "value"),
-    "C5": ("C5", "v", "imports", "value"),
-    "S1": ("S1", "v", "imports", "method_value"),
-    "S1b": ("S1b", "v", "imports", "method_value"),
-    "C4b": ("C4b", "q", "traced", "value"),
-    "C3": ("C3", "p", ("observed", "producer_list"), "value"),
-    "G2p": ("G2", "p", ("observed", "producer_list"), "value"),
-    "O1": ("O1", None, ("traced", "world_production_mix"), "value"),
-    "O1_high": ("O1", None, ("traced", "world_production_mix"), "high"),
-    "G2": ("G2", None, ("traced", "world_production_mix"), "value"),
-    "G2_low": ("G2", None, ("traced", "world_production_mix"), "low"),
-    "G2_high": ("G2", None, ("traced", "world_production_mix"), "high"),
-    "X1": ("X1", None, None, "value"),
-    "X1g": ("X1g", None, None, "value"),
-}
+Signs = npt.NDArray[np.int8]
 
 
 def build_flags(world: World, indicators: pa.Table, minimum_import_kusd: float) -> tuple[pa.Table, pa.Table]:
     """Verdicts of the named methods, and the indicators with the churn of each method's set (P2) added.
 
-    ``flagged`` is null where the verdict cannot be told: on the export proxy (``indicated`` says what the
-    figures suggest), where nothing may be cleared (small or precious), where a figure is missing.
+    All years and products at once, for small worlds; see :class:`Judgement`.
 
     Args:
         world: what the indicators were made of.
@@ -65,88 +53,211 @@ def build_flags(world: World, indicators: pa.Table, minimum_import_kusd: float) 
     Returns:
         Tables ``flags`` and ``indicators``.
     """
-    facts = _facts(indicators)
-    weights = world.exposure.chain_nodes.to_pandas().set_index(["group", "node"])["path_weight"]
-    facts["path_weight"] = [
-        float(weights.get((g, c), np.nan)) if lv == "node" else np.nan
-        for g, c, lv in zip(facts["group"], facts["code"], facts["level"], strict=True)
-    ]
-    limits = world.thresholds
-    shift = limits.robustness.threshold_shift
-    base = _verdicts(facts, limits, 1.0)
-    alternatives = {
-        f"thresholds -{shift:.0%}": _verdicts(facts, limits, 1.0 - shift),
-        f"thresholds +{shift:.0%}": _verdicts(facts, limits, 1.0 + shift),
-        "unknown origin on the top country": _verdicts(facts, limits, 1.0, unknown_on_top=True),
-    }
-    rows = []
-    for method, verdict in base.items():
-        keep = verdict["applies"]
-        frame = facts.loc[keep, KEYS].copy()
-        raw, known = verdict["raw"][keep], verdict["known"][keep]
-        frame["method"] = method
-        frame["flagged"] = known
-        frame["indicated"] = raw.where(known.isna(), pd.NA)
-        frame["reason"] = verdict["reason"][keep]
-        frame["band"] = verdict["band"][keep] if "band" in verdict else None
-        tried = {
-            name: other[method]["raw"][keep]
-            for name, other in alternatives.items()
-            if method in ("node_test", "indirect_specific", "indirect_global") or "unknown" not in name
+    facts = collect_facts([indicators])
+    found = Judgement(facts, world.exposure.chain_nodes, world.thresholds, world, minimum_import_kusd)
+    flags = FLAGS.conform(pa.concat_tables([FLAGS.empty(), *(found.flags(year) for year in facts.years)]))
+    return flags, INDICATOR_TABLE.conform(pa.concat_tables([indicators, found.churn()]))
+
+
+class Judgement:
+    """The verdicts of every named method on every item and year, with what they turn on.
+
+    ``flagged`` is null where the verdict cannot be told: on the export proxy (``indicated`` says what the
+    figures suggest), where nothing may be cleared (small or precious), where a figure is missing.
+
+    Args:
+        facts: of all years.
+        chain_nodes: table ``chain_nodes``, for the path weights.
+        thresholds: cut-offs.
+        stamped: vintages; a change of the WGI edition parts the years.
+        minimum_import_kusd: flags on smaller imports are marked and do not count.
+    """
+
+    def __init__(
+        self, facts: Facts, chain_nodes: pa.Table, thresholds: Thresholds, stamped: Stamped, minimum_import_kusd: float
+    ) -> None:
+        self.years = facts.years
+        self._facts, self._stamped = facts, stamped
+        frame = facts.frame
+        frame["path_weight"] = _path_weights(frame, chain_nodes)
+        shift = thresholds.robustness.threshold_shift
+        base = _verdicts(facts, thresholds, 1.0)
+        alternatives = {
+            f"thresholds -{shift:.0%}": _verdicts(facts, thresholds, 1.0 - shift),
+            f"thresholds +{shift:.0%}": _verdicts(facts, thresholds, 1.0 + shift),
+            "unknown origin on the top country": _verdicts(facts, thresholds, 1.0, unknown_on_top=True),
         }
-        if method == "crma65":
-            tried["the other basis (traced or imports)"] = verdict["other"][keep]
-        tried |= _neighbouring_years(frame, raw, world if method in ON_GOVERNANCE else None)
-        frame = _agreement(frame, raw, tried)
-        frame["below_minimum"] = (facts.loc[keep, "M"] < minimum_import_kusd).where(facts.loc[keep, "M"].notna(), None)
-        rows.append(frame)
-    flags = pd.concat(rows, ignore_index=True)
-    flags = flags.replace({c: {_NONE: None} for c in ("code", "hs_revision", "group")})
-    flags["tier"] = flags["tier"].replace({-1: None})
-    flags["method_version"] = METHOD_VERSION
-    for column in ("flagged", "indicated", "below_minimum"):
-        flags[column] = flags[column].astype(object).where(flags[column].notna(), None)
-    table = FLAGS.conform(flags)
-    churn = _churn(world, table)
-    merged = pa.concat_tables([indicators, INDICATOR_TABLE.conform(churn)])
-    return table, INDICATOR_TABLE.conform(merged)
+        imports = frame["M"].to_numpy(dtype=float)
+        self._below = np.where(np.isnan(imports), _UNKNOWN, imports < minimum_import_kusd).astype(np.int8)
+        self._found: dict[str, _Found] = {}
+        for method, verdict in base.items():
+            applies = verdict["applies"].to_numpy(dtype=bool)
+            tried = {
+                name: other[method]["raw"]
+                for name, other in alternatives.items()
+                if method in ("node_test", "indirect_specific", "indirect_global") or "unknown" not in name
+            }
+            if method == "crma65":
+                tried["the other basis (traced or imports)"] = verdict["other"]
+            raw = _signs(verdict["raw"])
+            signs = {name: _signs(v) for name, v in tried.items()}
+            signs |= self._neighbouring_years(raw, applies, method in ON_GOVERNANCE)
+            self._found[method] = _Found(np.flatnonzero(applies), raw, verdict, signs)
+        del base, alternatives
+
+    def flags(self, year: int) -> pa.Table:
+        """The verdicts of a year (contract ``flags``, sorted by its key)."""
+        parts = []
+        for method, found in self._found.items():
+            at = found.rows[found.rows_of(self._facts.frame, year)]
+            if len(at):
+                parts.append(self._table(method, found, at))
+        return FLAGS.conform(pa.concat_tables(parts)) if parts else FLAGS.empty()
+
+    def flag_stream(self) -> Stream:
+        """Table ``flags``, year after year; the contract's key begins with the year."""
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for year in self.years:
+                yield from self.flags(year).to_batches()
+
+        return Stream(batches())
+
+    def churn(self) -> pa.Table:
+        """P2 = 1 - |F_t and F_t-1| / |F_t-1| per method (contract ``indicators``, level set).
+
+        Null over an empty set, where nothing can be told, or over a change of the WGI edition.
+        """
+        frame = self._facts.frame
+        rows: list[dict[str, object]] = []
+        for method, found in self._found.items():
+            at = found.rows[frame["level"].to_numpy()[found.rows] == SET_LEVEL.get(method, "hs6")]
+            part = frame.loc[at, ["focus", "hs_revision", "code", "year"]].assign(known=found.known[at])
+            for (focus, revision), held in part.groupby(["focus", "hs_revision"], observed=True):
+                sets = {int(y): set(p.loc[p["known"] == 1, "code"]) for y, p in held.groupby("year")}
+                told = {int(y): int((p["known"] != _UNKNOWN).sum()) for y, p in held.groupby("year")}
+                for year in sorted(sets):
+                    if year - 1 in sets:
+                        rows.append(self._churned(method, str(focus), str(revision), year, sets, told))
+        return INDICATOR_TABLE.conform(rows)
+
+    def _churned(
+        self, method: str, focus: str, revision: str, year: int, sets: Mapping[int, set[str]], told: Mapping[int, int]
+    ) -> dict[str, object]:
+        before, now = sets[year - 1], sets[year]
+        editions = self._stamped.wgi_vintage
+        value: float | None = None
+        reason: str | None = None
+        if method in ON_GOVERNANCE and editions.get(year) != editions.get(year - 1):
+            reason = "wgi_vintage"
+        elif not told[year - 1] or not told[year]:
+            reason = "window_incomplete"
+        elif not before:
+            reason = "previous_set_empty"
+        else:
+            value = 1.0 - len(before & now) / len(before)
+        return {
+            "focus": focus,
+            "level": "set",
+            "code": method,
+            "hs_revision": revision,
+            "year": year,
+            "indicator": "P2",
+            "measure": "none",
+            "basis": _BASIS_OF_SET.get(method, "imports"),
+            "value": value,
+            "unit": "share",
+            "reason": reason,
+            "confidence": "high",
+            "source_vintage": self._stamped.vintage(revision, year, "baci", "wgi"),
+            "method_version": METHOD_VERSION,
+        }
+
+    def _neighbouring_years(self, raw: Signs, applies: npt.NDArray[np.bool_], governed: bool) -> dict[str, Signs]:
+        """The same verdict a year earlier and later; unknown across a change of the WGI edition."""
+        years = self._facts.frame["year"].to_numpy(dtype=np.int64)
+        editions = {y: n for n, y in enumerate(sorted(set(self._stamped.wgi_vintage.values())))}
+        out: dict[str, Signs] = {}
+        for name, step in (("the year before", -1), ("the year after", 1)):
+            other = self._facts.beside(step)
+            there = (other >= 0) & applies[other] if len(other) else np.zeros(0, dtype=bool)
+            if governed:
+                edition = {y: editions[v] for y, v in self._stamped.wgi_vintage.items()}
+                same = {y: edition.get(y, -1) == edition.get(y + step, -2) for y in self.years}
+                there = there & np.array([same[y] for y in years.tolist()], dtype=bool)
+            out[name] = np.where(there, raw[other], _UNKNOWN).astype(np.int8)
+        return out
+
+    def _table(self, method: str, found: _Found, at: npt.NDArray[np.int64]) -> pa.Table:
+        frame = self._facts.frame
+        raw, known = found.raw[at], found.known[at]
+        columns: dict[str, Any] = {}
+        for name in ITEM:
+            if name == "tier":
+                tiers = frame[name].to_numpy(dtype=np.int32)[at]
+                columns[name] = pa.array(tiers, mask=tiers < 0)
+            else:
+                words = frame[name].cat
+                columns[name] = words_of(words.codes.to_numpy()[at].astype(np.int64), list(words.categories))
+        columns["year"] = pa.array(frame["year"].to_numpy(dtype=np.int32)[at])
+        columns["method"] = words_of(np.zeros(len(at), dtype=np.int64), [method])
+        columns["flagged"] = _truths(known)
+        columns["indicated"] = _truths(np.where(known == _UNKNOWN, raw, _UNKNOWN))
+        columns["band"] = words_of(found.band[at], _BANDS)
+        columns["reason"] = words_of(found.reason[at], found.reasons)
+        same = np.array([found.tried[n][at] == raw for n in found.tried])
+        comparable = np.array([(v[at] != _UNKNOWN) & (raw != _UNKNOWN) for v in found.tried.values()])
+        count = comparable.sum(axis=0)
+        agreeing = (same & comparable).sum(axis=0)
+        columns["alternatives"] = pa.array(count.astype(np.int32))
+        share = np.divide(agreeing, count, out=np.zeros(len(at)), where=count > 0)
+        columns["agreement"] = pa.array(share, mask=count == 0)
+        # Which alternatives turn a verdict, as a number of one bit each, and the words of every such number.
+        bits = ((~same & comparable) * (1 << np.arange(len(found.tried)))[:, None]).sum(axis=0)
+        turned, which = np.unique(bits, return_inverse=True)
+        names = ["; ".join(n for k, n in enumerate(found.tried) if int(number) >> k & 1) or None for number in turned]
+        columns["flips_on"] = words_of(which, names)
+        columns["below_minimum"] = _truths(self._below[at])
+        columns["method_version"] = words_of(np.zeros(len(at), dtype=np.int64), [METHOD_VERSION])
+        return pa.table(columns).select(FLAGS.names).cast(FLAGS.schema())
 
 
-def _facts(indicators: pa.Table) -> pd.DataFrame:
-    """One row per item and year with the figures that the methods read."""
-    long = indicators.to_pandas()
-    for column in ("code", "hs_revision", "group"):
-        long[column] = long[column].fillna(_NONE)
-    long["tier"] = long["tier"].fillna(-1).astype(int)
-    # The named methods are defined on BACI's years; a nowcast flags nothing.
-    long = long[long["level"].isin(["hs6", "node", "group"]) & (long["basis"] != "reconciled_comtrade")]
-    out = long[KEYS].drop_duplicates().set_index(KEYS).sort_index()
-    for name, (indicator, measure, basis, column) in _PICK.items():
-        rows = long[long["indicator"] == indicator]
-        if measure is not None:
-            rows = rows[rows["measure"] == measure]
-        elif indicator in ("O1", "G2"):
-            rows = rows[rows["measure"].isin(["q", "p"])]
-        if basis is not None:
-            rows = rows[rows["basis"].isin([basis] if isinstance(basis, str) else list(basis))]
-        series = rows.set_index(KEYS)[column].astype(float)
-        if series.index.has_duplicates:
-            series = series[~series.index.duplicated()]
-        out[name] = series.reindex(out.index)
-    for name, indicator in (
-        ("T_reason", "T"),
-        ("C4b_reason", "C4b"),
-        ("X1_reason", "X1"),
-        ("X1g_reason", "X1g"),
-        ("C3_reason", "C3"),
-    ):
-        rows = long[(long["indicator"] == indicator) & (long["measure"] != "v")].set_index(KEYS)
-        rows = rows[~rows.index.duplicated()]
-        out[name] = rows["reason"].reindex(out.index).fillna("").astype(str)
-        if indicator in ("T", "C4b"):
-            out[f"{indicator}_confidence"] = rows["confidence"].reindex(out.index)
-            out[f"{indicator}_basis"] = rows["basis"].reindex(out.index)
-    return out.reset_index()
+class _Found:
+    """The verdicts of one method on all rows of the facts, as numbers, and the rows where it applies."""
+
+    def __init__(self, rows: npt.NDArray[np.int64], raw: Signs, verdict: Verdict, tried: dict[str, Signs]) -> None:
+        self.rows, self.raw, self.tried = rows, raw, tried
+        self.known = _signs(verdict["known"])
+        reason, words = pd.factorize(verdict["reason"].to_numpy(dtype=object))
+        self.reason, self.reasons = reason.astype(np.int32), [str(w) for w in words]
+        self.band = np.full(len(raw), -1, dtype=np.int32)
+        if "band" in verdict:
+            self.band = pd.Categorical(verdict["band"], categories=list(_BANDS)).codes.astype(np.int32)
+
+    def rows_of(self, frame: pd.DataFrame, year: int) -> npt.NDArray[np.bool_]:
+        """Which of the rows are of a year."""
+        found: npt.NDArray[np.bool_] = frame["year"].to_numpy(dtype=np.int64)[self.rows] == year
+        return found
+
+
+def _signs(verdict: pd.Series) -> Signs:
+    """A three-valued column as numbers."""
+    return verdict.astype("boolean").astype("Int8").fillna(_UNKNOWN).to_numpy(dtype=np.int8)
+
+
+def _truths(signs: npt.NDArray[Any]) -> pa.Array:
+    return pa.array(signs == 1, mask=signs == _UNKNOWN)
+
+
+def _path_weights(frame: pd.DataFrame, chain_nodes: pa.Table) -> npt.NDArray[np.float64]:
+    """The path weight of each node in its group's chain; NaN for what is no node, or where it is unknown."""
+    nodes = chain_nodes.select(["group", "node", "path_weight"]).to_pylist()
+    weights = {(r["group"], r["node"]): r["path_weight"] for r in nodes if r["path_weight"] is not None}
+    out = np.full(len(frame), np.nan)
+    at = np.flatnonzero((frame["level"] == "node").to_numpy())
+    places = zip(frame["group"].to_numpy()[at], frame["code"].to_numpy()[at], strict=True)
+    out[at] = [weights.get(place, np.nan) for place in places]
+    return out
 
 
 Verdict = dict[str, pd.Series]
@@ -157,12 +268,11 @@ def _above(values: pd.Series, limit: float) -> pd.Series:
     return (values > limit).astype("boolean").where(values.notna(), pd.NA)
 
 
-def _verdicts(
-    facts: pd.DataFrame, limits: Thresholds, scale: float, *, unknown_on_top: bool = False
-) -> dict[str, Verdict]:
+def _verdicts(held: Facts, limits: Thresholds, scale: float, *, unknown_on_top: bool = False) -> dict[str, Verdict]:
     """Every method on every item: raw verdict, the one that may be told, reason, where the method applies."""
+    facts = held.frame
     nothing = pd.Series(None, index=facts.index, dtype=object)
-    direct = facts["level"].isin(["hs6", "node", "group"]) & facts["M"].notna()
+    direct = facts["M"].notna()
     no_imports = nothing.where(facts["M"] > 0, "no_imports")
     out: dict[str, Verdict] = {}
 
@@ -171,7 +281,7 @@ def _verdicts(
         & _above(facts["C2"], limits.C2.flag * scale)
         & _above(facts["S1"], limits.S1.flag * scale)
     ).where(facts["M"] > 0, pd.NA)
-    persistent = _persistent(facts, holds, limits)
+    persistent = _persistent(held, holds, limits)
     out["geodep"] = {
         "applies": direct,
         "raw": persistent,
@@ -194,10 +304,10 @@ def _verdicts(
         np.select(
             [facts["C1"] > limits.C1.high * scale, facts["C1"] > limits.C1.moderate * scale, facts["C1"].notna()],
             ["high", "moderate", "low"],
-            default=_NONE,
+            default="",
         ),
         index=facts.index,
-    ).replace({_NONE: None})
+    ).replace({"": None})
     out["cbs"] = {
         "applies": direct,
         "raw": cbs,
@@ -223,11 +333,12 @@ def _verdicts(
     }
 
     tno = _above(facts["C3"], limits.C3.flag * scale) & _above(facts["G2p"], limits.G2.flag * scale)
+    no_figure = facts["C3_reason"].astype(object)
     out["tno"] = {
         "applies": facts["C3_reason"] != "",
         "raw": tno,
         "known": tno,
-        "reason": nothing.where(tno.notna(), facts["C3_reason"].where(facts["C3"].isna(), "no_governance_score")),
+        "reason": nothing.where(tno.notna(), no_figure.where(facts["C3"].isna(), "no_governance_score")),
     }
 
     concentration = facts["O1_high"] if unknown_on_top else facts["O1"]
@@ -238,7 +349,7 @@ def _verdicts(
     told = test.where(~proxied & ~uncleared, pd.NA)
     note = nothing.where(~uncleared, "small_or_precious")
     note = note.where(~proxied, "export_proxy").where(told.isna() | (test.isna()), None)
-    note = note.where(~(test.isna()), facts["T_reason"].where(facts["T_reason"] != "", "no_supply"))
+    note = note.where(~(test.isna()), facts["T_reason"].astype(object).where(facts["T_reason"] != "", "no_supply"))
     out["node_test"] = {"applies": facts["T_basis"].notna(), "raw": test, "known": told, "reason": note}
 
     out |= _indirect(facts, limits, scale, test, told)
@@ -259,11 +370,11 @@ def _indirect(
     ]
     producing = nodes[nodes["C3"].notna()]
     concentrated = _above(producing["C3"], limits.C3.flag * scale) & _above(producing["G2p"], limits.G2.flag * scale)
-    heads = pd.MultiIndex.from_frame(facts.loc[groups, place])
+    heads = pd.MultiIndex.from_frame(facts.loc[groups, place].astype(object))
 
     def any_of(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
         """Kleene-or per group: true wins, then unknown; false over nothing."""
-        work = frame[place].copy()
+        work = frame[place].astype(object)
         work["yes"] = (values == True).fillna(False).to_numpy(bool)  # noqa: E712
         work["open"] = values.isna().to_numpy(bool)
         found = work.groupby(place)[["yes", "open"]].any().reindex(heads, fill_value=False)
@@ -323,97 +434,16 @@ def _why_indirect(note: str, *, open_head: bool, open_verdict: bool) -> str | No
     return "; ".join([*found, *(r for r in _STRUCTURAL if r in parts)]) or None
 
 
-def _persistent(facts: pd.DataFrame, holds: pd.Series, limits: Thresholds) -> pd.Series:
+def _persistent(facts: Facts, holds: pd.Series, limits: Thresholds) -> pd.Series:
     """GeoDep's rule: at least 2 of the last 3 years hold; unknown where the unknown years could make it 2."""
-    frame = facts[[*ITEM, "year"]].copy()
-    frame["yes"] = (holds == True).fillna(False).to_numpy(bool)  # noqa: E712
-    frame["open"] = holds.isna().to_numpy(bool)
-    sure = frame["yes"].astype(int)
-    unsure = frame["open"].astype(int)
+    signs = _signs(holds)
+    sure, unsure = (signs == 1).astype(np.int64), (signs == _UNKNOWN).astype(np.int64)
     for back in range(1, limits.P1.window):
-        earlier = frame.assign(year=frame["year"] + back).rename(columns={"yes": "was", "open": "unsure"})
-        joined = frame[[*ITEM, "year"]].merge(earlier, on=[*ITEM, "year"], how="left")
-        joined.index = frame.index
-        sure = sure + (joined["was"] == True).astype(int)  # noqa: E712
-        unsure = unsure + ((joined["unsure"] == True) | joined["was"].isna()).astype(int)  # noqa: E712
-    result = pd.Series(False, index=facts.index, dtype="boolean")
+        earlier = facts.beside(-back)
+        then = np.where(earlier >= 0, signs[earlier], _UNKNOWN)
+        sure += then == 1
+        unsure += then == _UNKNOWN
+    result = pd.Series(False, index=holds.index, dtype="boolean")
     result[sure + unsure >= limits.P1.at_least] = pd.NA
     result[sure >= limits.P1.at_least] = True
     return result
-
-
-def _neighbouring_years(frame: pd.DataFrame, raw: pd.Series, world: World | None) -> dict[str, pd.Series]:
-    """The same verdict a year earlier and later; unknown across a change of the WGI edition."""
-    out = {}
-    for name, step in (("the year before", 1), ("the year after", -1)):
-        other = frame[[*ITEM, "year"]].assign(verdict=raw.to_numpy(dtype=object))
-        other["year"] = other["year"] + step
-        joined = frame[[*ITEM, "year"]].merge(other, on=[*ITEM, "year"], how="left")["verdict"]
-        values = joined.astype("boolean")
-        values.index = frame.index
-        if world is not None:
-            now = frame["year"].map(world.wgi_vintage)
-            then = (frame["year"] - step).map(world.wgi_vintage)
-            values = values.where((now == then).to_numpy(), pd.NA)
-        out[name] = values
-    return out
-
-
-def _agreement(frame: pd.DataFrame, raw: pd.Series, tried: dict[str, pd.Series]) -> pd.DataFrame:
-    same = pd.DataFrame({n: (v.astype("boolean") == raw) for n, v in tried.items()}, index=frame.index)
-    count = same.notna().sum(axis=1)
-    agreeing = same.fillna(False).astype(bool).sum(axis=1)
-    frame["alternatives"] = count.where(raw.notna(), 0)
-    frame["agreement"] = (agreeing / count.where(count > 0)).where(raw.notna(), np.nan)
-    turned = same.eq(False).fillna(False).to_numpy(bool)
-    names = list(tried)
-    frame["flips_on"] = [
-        "; ".join(n for n, t in zip(names, row, strict=True) if t) or None if known else None
-        for row, known in zip(turned, raw.notna(), strict=True)
-    ]
-    return frame
-
-
-def _churn(world: World, flags: pa.Table) -> pd.DataFrame:
-    """P2 = 1 - |F_t and F_t-1| / |F_t-1| per method; null over an empty set or a change of WGI edition."""
-    frame = flags.to_pandas()
-    rows: list[dict[str, object]] = []
-    for (focus, method, revision), part in frame.groupby(["focus", "method", "hs_revision"]):
-        part = part[part["level"] == SET_LEVEL.get(method, "hs6")]
-        sets: dict[int, set[str]] = {int(y): set(p.loc[p["flagged"].eq(True), "code"]) for y, p in part.groupby("year")}
-        told: dict[int, int] = {int(y): int(p["flagged"].notna().sum()) for y, p in part.groupby("year")}
-        for year in sorted(sets):
-            if year - 1 not in sets:
-                continue
-            before, now = sets[year - 1], sets[year]
-            value: float | None = None
-            reason: str | None = None
-            if method in ON_GOVERNANCE and world.wgi_vintage.get(year) != world.wgi_vintage.get(year - 1):
-                reason = "wgi_vintage"
-            elif not told[year - 1] or not told[year]:
-                reason = "window_incomplete"
-            elif not before:
-                reason = "previous_set_empty"
-            else:
-                value = 1.0 - len(before & now) / len(before)
-            rows.append(
-                {
-                    "focus": focus,
-                    "level": "set",
-                    "code": method,
-                    "hs_revision": revision,
-                    "group": None,
-                    "tier": None,
-                    "year": year,
-                    "indicator": "P2",
-                    "measure": "none",
-                    "basis": _BASIS_OF_SET.get(str(method), "imports"),
-                    "value": value,
-                    "unit": "share",
-                    "reason": reason,
-                    "confidence": "high",
-                    "source_vintage": world.vintage(str(revision), year, "baci", "wgi"),
-                    "method_version": METHOD_VERSION,
-                }
-            )
-    return pd.DataFrame(rows)

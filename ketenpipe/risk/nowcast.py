@@ -42,7 +42,7 @@ from ketenpipe.chain.tracing import focus_members
 from ketenpipe.errors import InputRefused, WrongUse
 from ketenpipe.risk.definitions import INDICATORS, METHOD_VERSION
 from ketenpipe.risk.direct import EU27, direct_indicators
-from ketenpipe.risk.indicators import mass_coverage
+from ketenpipe.risk.products import mass_coverage
 from ketenpipe.risk.thresholds import Limit, Thresholds
 from ketenpipe.tables.registry import INDICATORS as INDICATOR_TABLE
 from ketenpipe.tables.registry import NOWCAST, NOWCAST_CHECK

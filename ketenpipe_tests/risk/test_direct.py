@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ketenpipe.chain.engine import Engine
-from ketenpipe.chain.flows import by_node, flow_frame
-from ketenpipe.risk.direct import direct_indicators
+from ketenpipe.chain.flows import (
+    as_seen_by,
+    by_node,
+    exports_by_origin,
+    flow_frame,
+    imports_by_origin,
+    internal_trade,
+)
+from ketenpipe.risk.direct import _sides, direct_indicators
 from ketenpipe_tests.worlds import Flow, flows, frame, scores, thresholds
 
 UNION = ("AUT", "BEL", "NLD")
+PLACES = ("AUT", "CHN", "NLD", "USA")
 RISK = {"CHN": 0.8, "RUS": 0.9, "BEL": 0.2, "AUT": 0.1, "NLD": 0.1}
 SENTINEL = thresholds().S1.sentinel
 
@@ -239,3 +252,63 @@ def test_a_random_world_in_plain_pandas(focus: str) -> None:
                 assert got == (None if value is None else pytest.approx(value, rel=1e-9)), (code, indicator, measure)
                 compared += value is not None
     assert compared > 150
+
+
+# -- a bloc in one look at the flows ---------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([2019, 2020]), st.sampled_from([K, INSIDE]), st.sampled_from(PLACES),
+            st.sampled_from(PLACES), st.integers(1, 999), st.none() | st.integers(1, 99),
+        ),
+        min_size=1, max_size=25, unique_by=lambda f: f[:4],
+    )
+)  # fmt: skip
+def test_what_a_bloc_buys_sells_and_trades_within(made: list[Flow]) -> None:
+    # The formulas on flows in which the members are merged into one trader say the same.
+    table = pa.table({"year": pa.array([2019, 2019, 2020], pa.int32()), "country": ["AUT", "NLD", "NLD"]})
+    with Engine() as engine:
+        base = engine.keep(flow_frame(engine.frame("flows", flows(made))))
+        members = engine.frame("members", table)
+        merged = engine.keep(as_seen_by(base, members, "B"))
+        sides = engine.keep(_sides(base, members, "B"))
+        found = {
+            side: engine.pandas(sides.filter(nw.col("side") == side).drop("side"))
+            for side in ("bought", "sold", "inside")
+        }
+        exported = engine.pandas(exports_by_origin(merged).filter(nw.col("country") == "B"))
+        expected = {
+            "bought": engine.pandas(imports_by_origin(merged, "B")),
+            "sold": exported,
+            "inside": engine.pandas(internal_trade(merged, "B")).assign(country="all"),
+        }
+    found["inside"] = found["inside"].assign(country="all").groupby(
+        ["hs_revision", "year", "code", "country"], as_index=False
+    )[["v", "q", "v_with_q"]].sum(min_count=1)  # fmt: skip
+    for side, merged_flows in expected.items():
+        assert _as_rows(found[side]) == _as_rows(merged_flows), side
+
+
+def _as_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows in order; what has no tonnes at all has no value with tonnes."""
+    out = []
+    for r in frame.to_dict("records"):
+        q, with_q = r["q"], r["v_with_q"]
+        weighed = None if pd.isna(q) else (round(float(q), 6), round(float(with_q), 6))
+        out.append((r["year"], r["code"], r["country"], round(float(r["v"]), 6), weighed))
+    return sorted(out)
+
+
+def test_foci_may_share_the_exports_of_the_world() -> None:
+    with Engine() as engine:
+        base = engine.keep(flow_frame(engine.frame("flows", flows(WORLD))))
+        shared = engine.keep(exports_by_origin(base))
+        union = engine.frame("union", pa.table({"country": ["AUT", "BEL", "NLD"]}))
+        own = direct_indicators(engine, base, None, union, None, "NLD", thresholds())
+        shared_ = direct_indicators(engine, base, None, union, None, "NLD", thresholds(), shared)
+    keys = ["year", "code", "indicator", "measure"]
+    left, right = (f.sort_values(keys).reset_index(drop=True) for f in (own, shared_))
+    assert left.equals(right)

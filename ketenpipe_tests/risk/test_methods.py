@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ketenpipe.risk.methods import build_flags
@@ -442,3 +443,118 @@ def test_churn_is_the_share_that_left() -> None:
         expected = (pytest.approx(len(before - now) / len(before)), None) if before else (None, "previous_set_empty")
         assert churned()[f"F{k}"][2020] == expected
     assert any(not before for before, _ in PAIRS)
+
+
+# -- many years and tables -----------------------------------------------------------------------------------
+
+
+def histories(seed: int) -> pa.Table:
+    """Items with figures about the cut-offs, some lacking, in years with gaps; all levels hs6."""
+    chance = np.random.default_rng(seed)
+    items: dict[str, list[Item]] = {"NLD": [], "EU27": []}
+    for made in items.values():
+        for code in range(6):
+            for year in range(2015, 2023):
+                if chance.random() < 0.25:
+                    continue
+                drawn: Figures = {
+                    name: float(chance.choice([low, high]))
+                    for name, low, high in (
+                        ("M", 0.0, 5000.0), ("C1", 0.38, 0.9), ("C2", 0.3, 0.42), ("S1", 0.95, 2.0), ("C5", 0.4, 0.6),
+                        ("S1b", 0.5, 2.0), ("C4a", 0.6, 0.7), ("C4b", 0.6, 0.7), ("O1", 0.38, 0.9), ("G2", 0.46, 0.8),
+                        ("C3", 0.3, 0.5), ("G2p", 0.4, 0.6), ("T", 0.0, 1.0),
+                    )
+                    if chance.random() < 0.85
+                }  # fmt: skip
+                noted = {
+                    n: {"value": v, "reason": str(chance.choice(["", "export_proxy", "small_or_precious"])) or None}
+                    if n in ("T", "C4b")
+                    else v
+                    for n, v in drawn.items()
+                }
+                made.append((f"c{code}", year, noted))
+    return INDICATORS.conform([row for focus, part in items.items() for row in table(part, focus)])
+
+
+VINTAGES = {y: "old" if y < 2019 else "new" for y in range(2015, 2022)}
+
+
+def judged(indicators: pa.Table) -> tuple[pa.Table, pa.Table]:
+    world = SimpleNamespace(
+        exposure=SimpleNamespace(chain_nodes=CHAIN_NODES.empty()), thresholds=thresholds(), wgi_vintage=VINTAGES,
+        vintage=lambda *_: "v",
+    )  # fmt: skip
+    return build_flags(world, indicators, MINIMUM)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_neighbours_agreement_and_churn_follow_from_the_verdicts(seed: int) -> None:
+    # Told from the flags alone: the verdicts of a method, those of the years beside, and its sets.
+    made = histories(seed)
+    flags, indicators = judged(made)
+    held = {(r["focus"], r["code"], r["method"], r["year"]): r for r in flags.to_pylist()}
+    assert len(held) > 200
+
+    def raw(key: tuple[str, str, str, int]) -> bool | None:
+        row = held.get(key)
+        return None if row is None else row["indicated"] if row["flagged"] is None else row["flagged"]
+
+    turned = 0
+    for (focus, code, method, year), row in held.items():
+        now, beside = raw((focus, code, method, year)), {}
+        for name, step in (("the year before", -1), ("the year after", 1)):
+            other = raw((focus, code, method, year + step))
+            broken = VINTAGES.get(year) is None or VINTAGES.get(year) != VINTAGES.get(year + step)
+            beside[name] = None if broken and method in ("tno", "node_test") else other
+        listed = set((row["flips_on"] or "").split("; "))
+        for name, other in beside.items():
+            flips = now is not None and other is not None and now != other
+            assert (name in listed) == flips, (focus, code, method, year)
+            turned += flips
+        if now is None:
+            assert (row["alternatives"], row["agreement"], row["flips_on"]) == (0, None, None)
+        elif row["alternatives"]:
+            flipped = len(listed - {""})
+            assert row["agreement"] == pytest.approx(1 - flipped / row["alternatives"])
+        figure = rows(made, focus=focus, code=code, year=year, indicator="M")
+        assert row["below_minimum"] == (figure[0]["value"] < MINIMUM if figure else None)
+    assert turned > 20
+
+    churned = {(r["focus"], r["code"], r["year"]): r for r in rows(indicators, indicator="P2")}
+    for (focus, method), years in _sets(held).items():
+        for year, (now_set, told) in years.items():
+            row = churned.pop((focus, method, year), None)
+            if year - 1 not in years:
+                assert row is None
+                continue
+            assert row is not None
+            before, told_before = years[year - 1]
+            if method in ("tno", "node_test") and VINTAGES.get(year) != VINTAGES.get(year - 1):
+                expected: tuple[float | None, str | None] = (None, "wgi_vintage")
+            elif not told or not told_before:
+                expected = (None, "window_incomplete")
+            elif not before:
+                expected = (None, "previous_set_empty")
+            else:
+                expected = (pytest.approx(1 - len(before & now_set) / len(before)), None)
+            assert (row["value"], row["reason"]) == expected
+    assert not churned
+
+
+def _sets(held: Mapping[tuple[str, str, str, int], Any]) -> dict[tuple[str, str], dict[int, tuple[set[str], int]]]:
+    out: dict[tuple[str, str], dict[int, tuple[set[str], int]]] = {}
+    for (focus, code, method, year), row in held.items():
+        years = out.setdefault((focus, method), {})
+        flagged_codes, told = years.get(year, (set(), 0))
+        if row["flagged"]:
+            flagged_codes = flagged_codes | {code}
+        years[year] = (flagged_codes, told + (row["flagged"] is not None))
+    return out
+
+
+def test_verdicts_do_not_depend_on_the_other_items() -> None:
+    made = histories(1)
+    whole = judged(made)[0]
+    for code in ("c0", "c3"):
+        alone = judged(made.filter(pc.field("code") == code))[0]
+        assert alone.to_pylist() == whole.filter(pc.field("code") == code).to_pylist()
