@@ -6,30 +6,59 @@ words and layout (:mod:`ketenpipe.review.render`), drawing (:mod:`ketenpipe.obse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from ketenpipe.chain.catalogue import Reference
+from ketenpipe.observatory.graph_pictures import graph_page_markdown
+from ketenpipe.review.dossier import Names
 from ketenpipe.review.ledger import signed_evidence
 from ketenpipe.review.render import Page, names_of, render_html, render_markdown
 from ketenpipe.review.state import State
+from ketenpipe.tables.home import AnyHome
 
 #: Pictures of a group, by the beginning of their file name, and what they show.
 GROUP_PICTURES = {"suppliers": "Who supplies the product, directly and traced", "chain": "What goes into what"}
 
 
+@dataclass(frozen=True)
+class GraphTables:
+    """Tables of the supply graph: graph_nodes, graph_measures."""
+
+    nodes: pa.Table
+    measures: pa.Table
+
+    def narrow(self, group: str, names: Names, reference: Reference) -> str:
+        """Where the group's graph is narrow, as Markdown."""
+        members = members_of(self.nodes, reference)
+        return graph_page_markdown(self.nodes, self.measures, group, names, members, hubs_of(reference))
+
+
+def members_of(graph_nodes: pa.Table, reference: Reference) -> dict[str, frozenset[str]]:
+    """The members of each bloc among the foci, in the newest year of the graph."""
+    foci, years = (graph_nodes.column(c).unique().to_pylist() for c in ("focus", "year"))
+    return {focus: reference.bloc_members(focus, max(years)) for focus in foci if focus in reference.bloc_names}
+
+
+def hubs_of(reference: Reference) -> frozenset[tuple[str, str]]:
+    """Node and country where scrap or foreign intermediates are refined."""
+    return frozenset((hub.node, hub.country) for hub in reference.refining_hubs)
+
+
 def page_of(
     group: str,
     *,
-    home: Path,
+    home: AnyHome,
     state: State,
     register: pa.Table,
     labels: pa.Table,
     reference: Reference,
     pictures: Collection[str] = (),
     folder: str = "../pictures",
+    graph: GraphTables | None = None,
 ) -> Page:
     """What stands on a group's page beside its evidence.
 
@@ -41,14 +70,18 @@ def page_of(
         reference: the catalogue, for the public interests.
         pictures: file names of the pictures that are there.
         folder: where the pictures lie, seen from the page.
+        graph: the supply graph, None where the release has none.
     """
     known = reference.groups.get(group)
     interests = [reference.public_interests[i].name_en for i in known.public_interests] if known else []
     since = None
     if state.status == "reopened" and state.decided_hash is not None:
         since = signed_evidence(home, state.decided_hash)
+    names = names_of(labels)
+    seen_from = re.compile(rf"graph_([A-Z][A-Z0-9_]*)_{re.escape(group)}\.png")
+    graphs = {found[1]: name for name in sorted(pictures) if (found := seen_from.fullmatch(name))}
     return Page(
-        names=names_of(labels),
+        names=names,
         verdicts=[r for r in register.to_pylist() if r["group"] == group],
         interests=interests,
         interest_why=known.interest_why_en if known else None,
@@ -56,8 +89,13 @@ def page_of(
             words: f"{folder}/{kind}_{group}.png"
             for kind, words in GROUP_PICTURES.items()
             if f"{kind}_{group}.png" in pictures
+        }
+        | {
+            f"Where it is made, step by step, seen from {names.get(('country', focus), focus)}": f"{folder}/{name}"
+            for focus, name in graphs.items()
         },
         since=since,
+        narrow="" if graph is None else graph.narrow(group, names, reference),
     )
 
 
@@ -65,19 +103,21 @@ def build_pages(
     dossiers: pa.Table,
     states: Mapping[str, State],
     *,
-    home: Path,
+    home: AnyHome,
     register: pa.Table,
     labels: pa.Table,
     reference: Reference,
     pictures: Collection[str] = (),
+    graph: GraphTables | None = None,
 ) -> dict[str, bytes]:
     """``dossiers/<group>.md`` and ``dossiers/<group>.html`` of every group that has evidence."""
     pages: dict[str, bytes] = {}
     for row in dossiers.to_pylist():
         group, state = row["group"], states[row["group"]]
         page = page_of(
-            group, home=home, state=state, register=register, labels=labels, reference=reference, pictures=pictures
-        )
+            group, home=home, state=state, register=register, labels=labels, reference=reference, pictures=pictures,
+            graph=graph,
+        )  # fmt: skip
         pages[f"dossiers/{group}.md"] = render_markdown(row["evidence"], state, page).encode()
         pages[f"dossiers/{group}.html"] = render_html(row["evidence"], state, page).encode()
     return pages

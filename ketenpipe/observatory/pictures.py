@@ -470,7 +470,7 @@ def draw_all(
     """
     indicators, exposure = tables["indicators"], tables["exposure"]
     names = names_of(tables.get("labels"))
-    foci = list(dict.fromkeys(indicators.column("focus").to_pylist()))
+    foci = sorted(indicators.column("focus").unique().to_pylist())
     drawn: dict[str, bytes] = {}
     for focus in foci:
         year = latest_year(exposure, focus)

@@ -14,6 +14,8 @@ from typing import Any
 
 import jinja2
 import pyarrow as pa
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from ketenpipe.review.dossier import Names, evidence_difference, evidence_hash
 from ketenpipe.review.ledger import QUESTIONS
@@ -58,6 +60,7 @@ class Page:
         interest_why: why, from the reference data.
         pictures: caption -> link of pictures whose files are there.
         since: the evidence that was judged last, where the dossier was re-opened and it was kept.
+        narrow: where the supply graph is narrow, as Markdown; empty where there is none.
     """
 
     names: Names = field(default_factory=dict)
@@ -66,6 +69,7 @@ class Page:
     interest_why: str | None = None
     pictures: Mapping[str, str] = field(default_factory=dict)
     since: str | None = None
+    narrow: str = ""
 
 
 def names_of(labels: pa.Table, language: str = "en") -> dict[tuple[str, str], str]:
@@ -127,6 +131,8 @@ def dossier_view(evidence: str, state: State, page: Page) -> dict[str, Any]:
         "interests": list(page.interests),
         "interest_why": page.interest_why,
         "pictures": dict(page.pictures),
+        "narrow": page.narrow,
+        "narrow_html": Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(page.narrow)),
         "changes": changes[:MOST_CHANGES_SHOWN],
         "changes_left": max(0, len(changes) - MOST_CHANGES_SHOWN),
         "changes_kept": page.since is not None,
