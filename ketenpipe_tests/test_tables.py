@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ketenpipe.errors import ContractBroken, DiskFull, HomeLocked, KetenpipeError
+from ketenpipe.tables import files as files_module
 from ketenpipe.tables import store as store_module
 from ketenpipe.tables.contract import Column, Table, round_significant
 from ketenpipe.tables.lock import home_lock
@@ -393,9 +394,9 @@ def test_a_full_disk_is_said_in_one_sentence(
     def on_a_full_disk(**named: object) -> tuple[int, str]:
         link = path.parent / ".2020.parquet.x.part"
         link.symlink_to("/dev/full")
-        return store_module.os.open(link, store_module.os.O_WRONLY), str(link)
+        return files_module.os.open(link, files_module.os.O_WRONLY), str(link)
 
-    monkeypatch.setattr(store_module.tempfile, "mkstemp", on_a_full_disk)
+    monkeypatch.setattr(files_module.tempfile, "mkstemp", on_a_full_disk)
     with pytest.raises(DiskFull) as caught:
         WRITERS[writer](store)
     kept = "; the file that was there before is untouched" if there else ""

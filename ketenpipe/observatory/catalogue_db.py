@@ -1,32 +1,36 @@
 """The DuckDB catalogue: views over the Parquet of the latest release, written last and swapped in whole.
 
 Belongs here: ``<home>/ketenpipe.duckdb``. It holds no data: each view reads one file by its absolute path, so that
-it works from any working directory; where the home was moved, :func:`open_catalogue` builds it anew.
+it works from any working directory; where the home was moved, :func:`open_catalogue` builds it anew. Of a home on an S3
+store it lies in the working folder of this machine, over copies of the latest release's tables there: DuckDB's own
+reader of S3 stores is an extension that it would have to fetch.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
 import duckdb
 
 from ketenpipe.observatory import reader
+from ketenpipe.tables.files import write_bytes_atomic
+from ketenpipe.tables.home import AnyHome, LocalPlace, place_of
 from ketenpipe.tables.registry import TABLES
-from ketenpipe.tables.store import write_bytes_atomic
 
 NAME = "ketenpipe.duckdb"
 #: The view that says which release the other views show.
 ABOUT = "release_info"
 
 
-def catalogue_path(home: Path) -> Path:
-    """``<home>/ketenpipe.duckdb``."""
-    return Path(home) / NAME
+def catalogue_path(home: AnyHome) -> Path:
+    """``<home>/ketenpipe.duckdb``; of a home on an S3 store it lies in the working folder."""
+    return place_of(home).work / NAME
 
 
-def build_catalogue(home: Path) -> Path:
+def build_catalogue(home: AnyHome) -> Path:
     """Write the catalogue of the latest release aside and swap it in.
 
     Raises:
@@ -44,10 +48,15 @@ def build_catalogue(home: Path) -> Path:
     write_bytes_atomic(path, content)
     for left in path.parent.glob(f".{NAME}.*"):
         left.unlink(missing_ok=True)
+    place = place_of(home)
+    if not isinstance(place, LocalPlace):
+        for copies in (place.work / "releases").glob("*"):
+            if reader.RELEASE_ID.fullmatch(copies.name) and copies.name != info.release:
+                shutil.rmtree(copies)
     return path
 
 
-def open_catalogue(home: Path) -> duckdb.DuckDBPyConnection:
+def open_catalogue(home: AnyHome) -> duckdb.DuckDBPyConnection:
     """A connection whose default database is the catalogue of the latest release, read-only.
 
     The file is built anew where it is missing, shows another release, or the home was moved. Where the home cannot
@@ -78,7 +87,7 @@ def open_catalogue(home: Path) -> duckdb.DuckDBPyConnection:
             shown = rows[0] if rows else None
         except duckdb.Error:
             shown = None
-        if shown == (info.release, info.manifest_sha256, str(info.path)):
+        if shown == (info.release, info.manifest_sha256, str(info.place)) and _still_there(info):
             return connection
         connection.close()
     connection = duckdb.connect(":memory:")
@@ -104,10 +113,17 @@ def _create_views(connection: duckdb.DuckDBPyConnection, info: reader.ReleaseInf
         "release": info.release,
         "created": info.created,
         "manifest_sha256": info.manifest_sha256,
-        "folder": str(info.path),
+        "folder": str(info.place),
     }
     selected = ", ".join(f"{_literal(value)} as {name}" for name, value in facts.items())
     connection.execute(f"create view {ABOUT} as select {selected}")
+
+
+def _still_there(info: reader.ReleaseInfo) -> bool:
+    """Whether the files are there that the views read: copies may have been swept from the working folder."""
+    if isinstance(info.place, LocalPlace):
+        return True
+    return all((info.place.work / f"{table}.parquet").exists() for table in info.tables)
 
 
 def _literal(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ketenpipe.errors import KetenpipeError, ReleaseDamaged, WrongUse
-from ketenpipe.observatory.changes import build_changes
+from ketenpipe.observatory.changes import COMPARED, LOOKED_INTO, build_changes
+from ketenpipe.tables.files import measured, sha256_of_stream
+from ketenpipe.tables.home import AnyHome, Changed, LocalPlace, Place, place_of
 
 RELEASE_ID = re.compile(r"(\d{4}-\d{2}-\d{2})\.([1-9]\d*)", re.ASCII)
 MANIFEST = "manifest.json"
 POINTER = "latest.json"
-_CHUNK = 1 << 20
 
 
 class NoRelease(KetenpipeError):
@@ -36,13 +38,13 @@ class ReleaseInfo:
 
     Attributes:
         release: id, ``<YYYY-MM-DD>.<N>``.
-        path: its folder (absolute).
-        manifest_sha256: hash of ``manifest.json`` as it stands on disk.
+        place: its folder, or its prefix on an S3 store.
+        manifest_sha256: hash of ``manifest.json`` as it stands there.
         manifest: its content.
     """
 
     release: str
-    path: Path
+    place: Place
     manifest_sha256: str
     manifest: dict[str, Any] = field(repr=False)
 
@@ -67,35 +69,78 @@ class ReleaseInfo:
         """Names of its tables, sorted."""
         return tuple(sorted(f["table"] for f in self.manifest["files"].values() if f.get("table")))
 
+    @property
+    def path(self) -> Path:
+        """Its folder (absolute).
+
+        Raises:
+            WrongUse: it lies on an S3 store.
+        """
+        return self.place.path()
+
+    def _name(self, table: str) -> str:
+        if table not in self.tables:
+            raise WrongUse(f"release {self.release} has no table '{table}'; it has {', '.join(self.tables)}")
+        return f"{table}.parquet"
+
     def file(self, table: str) -> Path:
-        """The Parquet file of a table.
+        """The Parquet file of a table; of a release on an S3 store, a copy of it in the working folder.
 
         Raises:
             WrongUse: the release has no such table.
+            ReleaseDamaged: the file on the store is gone, or is not the one that was published.
         """
-        if table not in self.tables:
-            raise WrongUse(f"release {self.release} has no table '{table}'; it has {', '.join(self.tables)}")
-        return self.path / f"{table}.parquet"
+        name = self._name(table)
+        try:
+            return self.place.local(name, self.manifest["files"][name]["sha256"])
+        except (FileNotFoundError, Changed) as error:
+            raise self._damaged(name, error) from error
 
-    def read(self, table: str) -> pa.Table:
-        """A table of this release.
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table of this release, or some columns of it.
 
         Raises:
             WrongUse: the release has no such table.
             ReleaseDamaged: its file is gone or cannot be read.
         """
-        path = self.file(table)
+        name = self._name(table)
         try:
-            return pq.ParquetFile(path).read()
+            with pq.ParquetFile(self.place.key(name), filesystem=self.place.filesystem) as file:
+                return file.read(columns=columns)
         except (OSError, pa.ArrowInvalid) as error:
+            raise self._damaged(name, error) from error
+
+    def attachment(self, name: str) -> bytes | None:
+        """The bytes of a file that is no table, by its name in the manifest; None if the release has none of it.
+
+        Raises:
+            ReleaseDamaged: the manifest states the file, and it is gone.
+        """
+        if name not in self.manifest["files"]:
+            return None
+        try:
+            return self.place.read(name)
+        except FileNotFoundError as error:
             raise ReleaseDamaged(
-                f"{path}: the table cannot be read ({error}); run 'ketenpipe release verify {self.release}'."
+                f"{self.place.text(name)}: the file is gone; run 'ketenpipe release verify {self.release}'."
             ) from error
 
+    def _damaged(self, name: str, error: Exception) -> ReleaseDamaged:
+        return ReleaseDamaged(
+            f"{self.place.text(name)}: the table cannot be read ({error}); run 'ketenpipe release verify "
+            f"{self.release}'."
+        )
 
-def releases_folder(home: Path) -> Path:
-    """``<home>/releases``."""
-    return Path(home) / "releases"
+
+def releases_folder(home: AnyHome) -> Path:
+    """``<home>/releases`` of a home on this machine."""
+    return releases_place(home).path()
+
+
+def releases_place(home: AnyHome) -> Place:
+    """``<home>/releases``, absolute."""
+    place = place_of(home).sub("releases")
+    return LocalPlace(place.root.absolute()) if isinstance(place, LocalPlace) else place
 
 
 def sort_key(release: str) -> tuple[str, int]:
@@ -106,30 +151,35 @@ def sort_key(release: str) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
-def read_pointer(home: Path) -> tuple[str, str] | None:
+def read_pointer(home: AnyHome) -> tuple[str, str] | None:
     """``latest.json`` as (release, manifest_sha256); None if nothing was published yet.
 
     Raises:
         ReleaseDamaged: the pointer cannot be read.
     """
-    path = releases_folder(home) / POINTER
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    found = pointer_of(home)
+    return None if found is None else found[:2]
+
+
+def pointer_of(home: AnyHome) -> tuple[str, str, str] | None:
+    """The same with the version of the pointer, for whoever switches it."""
+    place = place_of(home).sub("releases")
+    found = place.look(POINTER)
+    if found is None:
         return None
     try:
-        pointer = json.loads(content)
+        pointer = json.loads(found[0])
         release, digest = str(pointer["release"]), str(pointer["manifest_sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseDamaged(
-            f"{path}: the pointer to the latest release cannot be read; put it back from a copy."
+            f"{place.text(POINTER)}: the pointer to the latest release cannot be read; put it back from a copy."
         ) from (error)
     if not RELEASE_ID.fullmatch(release):
-        raise ReleaseDamaged(f"{path}: '{release}' is no release id; put the pointer back from a copy.")
-    return release, digest
+        raise ReleaseDamaged(f"{place.text(POINTER)}: '{release}' is no release id; put the pointer back from a copy.")
+    return release, digest, found[1]
 
 
-def latest(home: Path) -> ReleaseInfo:
+def latest(home: AnyHome) -> ReleaseInfo:
     """The latest release; the pointer is read once.
 
     Raises:
@@ -138,17 +188,27 @@ def latest(home: Path) -> ReleaseInfo:
     """
     pointer = read_pointer(home)
     if pointer is None:
-        raise NoRelease(f"{releases_folder(home)}: there is no release yet; run 'ketenpipe run' first.")
-    release, digest = pointer
+        place = place_of(home).sub("releases")
+        raise NoRelease(f"{place}: there is no release yet; run 'ketenpipe run' first.")
+    return pointed(home, *pointer)
+
+
+def pointed(home: AnyHome, release: str, digest: str) -> ReleaseInfo:
+    """The release that the pointer names.
+
+    Raises:
+        ReleaseDamaged: its manifest is not the one that was published.
+    """
     info = load(home, release)
     if info.manifest_sha256 != digest:
         raise ReleaseDamaged(
-            f"{info.path / MANIFEST}: the manifest is not the one that was published; put the release back from a copy."
+            f"{info.place.text(MANIFEST)}: the manifest is not the one that was published; put the release back from a "
+            "copy."
         )
     return info
 
 
-def load(home: Path, release: str) -> ReleaseInfo:
+def load(home: AnyHome, release: str) -> ReleaseInfo:
     """The release of that id.
 
     Raises:
@@ -157,38 +217,41 @@ def load(home: Path, release: str) -> ReleaseInfo:
         ReleaseDamaged: its manifest is gone or cannot be read.
     """
     sort_key(release)
-    folder = releases_folder(home).absolute() / release
-    if not folder.is_dir():
-        there = ", ".join(_ids(home)) or "none"
-        raise NoRelease(f"{releases_folder(home)}: there is no release {release}; there are: {there}.")
-    path = folder / MANIFEST
+    releases = releases_place(home)
+    place = releases.sub(release)
+    found = place.look(MANIFEST)
+    if found is None and release not in releases.folders():
+        there = ", ".join(release_ids(releases)) or "none"
+        raise NoRelease(f"{place_of(home).sub('releases')}: there is no release {release}; there are: {there}.")
     try:
-        content = path.read_bytes()
+        if found is None:
+            raise FileNotFoundError(2, "No such file")
+        content = found[0]
         manifest = json.loads(content)
         if manifest["release"] != release or not isinstance(manifest["files"], dict):
             raise ValueError(f"it is the manifest of release {manifest['release']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseDamaged(
-            f"{path}: the manifest cannot be read ({error}); put the release back from a copy."
+            f"{place.text(MANIFEST)}: the manifest cannot be read ({error}); put the release back from a copy."
         ) from error
-    return ReleaseInfo(release, folder, hashlib.sha256(content).hexdigest(), manifest)
+    return ReleaseInfo(release, place, hashlib.sha256(content).hexdigest(), manifest)
 
 
-def list_releases(home: Path) -> list[ReleaseInfo]:
+def list_releases(home: AnyHome) -> list[ReleaseInfo]:
     """Every release of the home, oldest first.
 
     Raises:
         ReleaseDamaged: a release whose manifest cannot be read.
     """
-    return [load(home, release) for release in _ids(home)]
+    return [load(home, release) for release in release_ids(releases_place(home))]
 
 
-def read_table(home: Path, name: str, release: str | None = None) -> pa.Table:
+def read_table(home: AnyHome, name: str, release: str | None = None) -> pa.Table:
     """One table of a release (the latest by default). For several tables take :func:`latest` once."""
     return (latest(home) if release is None else load(home, release)).read(name)
 
 
-def verify(home: Path, release: str | None = None) -> list[str]:
+def verify(home: AnyHome, release: str | None = None) -> list[str]:
     """What is wrong with a release (the latest by default): one sentence per problem, none if it is whole.
 
     Every file is hashed against the manifest; files too many or too few are named; the manifest is held
@@ -205,7 +268,7 @@ def verify(home: Path, release: str | None = None) -> list[str]:
         problems.append(str(error))
     if release is None:
         if pointer is None:
-            return problems or [f"{releases_folder(home)}: there is no release yet."]
+            return problems or [f"{place_of(home).sub('releases')}: there is no release yet."]
         release = pointer[0]
     try:
         info = load(home, release)
@@ -214,7 +277,7 @@ def verify(home: Path, release: str | None = None) -> list[str]:
     expected: dict[str, str] = {}
     if pointer is not None and pointer[0] == release:
         expected[POINTER] = pointer[1]
-    for other in _ids(home):
+    for other in release_ids(releases_place(home)):
         if sort_key(other) <= sort_key(release):
             continue
         try:
@@ -234,9 +297,9 @@ def file_problems(info: ReleaseInfo) -> list[str]:
     problems = []
     files: dict[str, dict[str, Any]] = info.manifest["files"]
     for name, stated in sorted(files.items()):
-        path = info.path / name
         try:
-            size, digest = path.stat().st_size, sha256_of(path)
+            with info.place.open(name) as source:
+                size, digest = measured(source)
         except OSError as error:
             problems.append(f"{info.release}/{name}: cannot be read ({error.strerror}).")
             continue
@@ -244,36 +307,32 @@ def file_problems(info: ReleaseInfo) -> list[str]:
             problems.append(f"{info.release}/{name}: has {size} bytes, the manifest states {stated['bytes']}.")
         elif digest != stated["sha256"]:
             problems.append(f"{info.release}/{name}: its bytes are not those that were published (SHA-256 differs).")
-    there = {p.relative_to(info.path).as_posix() for p in info.path.rglob("*") if not p.is_dir()}
+    there = set(info.place.files())
     problems += [f"{info.release}/{name}: is not in the manifest." for name in sorted(there - {*files, MANIFEST})]
     if content_hash(info.manifest["files"]) != info.manifest["content_hash"]:
         problems.append(f"{info.release}/{MANIFEST}: its content hash does not follow from its files.")
     return problems
 
 
-def diff(home: Path, before: str, after: str, *, tolerance: float = 0.01) -> pa.Table:
+def diff(home: AnyHome, before: str, after: str, *, tolerance: float = 0.01) -> pa.Table:
     """What differs between two releases, as table ``changes`` (from ``before`` to ``after``).
 
     Args:
         tolerance: relative move of a figure up to which it is only counted.
     """
     old, new = load(home, before), load(home, after)
-    return build_changes(
-        {name: old.read(name) for name in old.tables},
-        {name: new.read(name) for name in new.tables},
-        before=old.manifest,
-        after=new.manifest,
-        tolerance=tolerance,
-    )
+    return build_changes(compared(old), compared(new), before=old.manifest, after=new.manifest, tolerance=tolerance)
+
+
+def compared(info: ReleaseInfo) -> dict[str, Path]:
+    """The files of a release that a comparison looks into."""
+    return {name: info.file(name) for name in info.tables if name in COMPARED or name in LOOKED_INTO}
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file of this machine."""
     with path.open("rb") as source:
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return sha256_of_stream(source)
 
 
 def content_hash(files: dict[str, dict[str, Any]]) -> str:
@@ -282,8 +341,9 @@ def content_hash(files: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 
-def _ids(home: Path) -> list[str]:
-    folder = releases_folder(home)
-    if not folder.is_dir():
-        return []
-    return sorted((p.name for p in folder.iterdir() if p.is_dir() and RELEASE_ID.fullmatch(p.name)), key=sort_key)
+def release_ids(releases: Place) -> list[str]:
+    """Ids of the releases, in order; a prefix on an S3 store counts from its manifest on, which is written last."""
+    found = sorted((n for n in releases.folders() if RELEASE_ID.fullmatch(n)), key=sort_key)
+    if isinstance(releases, LocalPlace):
+        return found
+    return [n for n in found if releases.exists(f"{n}/{MANIFEST}")]

@@ -8,6 +8,11 @@ Order of things: everything is written and fsynced in ``releases/.building-…``
 name, and only then ``latest.json`` is replaced. A crash before the rename leaves a folder that the next run removes;
 a crash between rename and switch leaves a whole release that nobody was pointed to, which the next run adopts if it
 computes the same content. The catalogue (:mod:`ketenpipe.observatory.catalogue_db`) is written after this.
+
+On an S3 store the folder is made ready in the working folder and sent under its final prefix, one file first, by a
+write that fails if it is there already (so a number has one publisher), the manifest last (without it the prefix is no
+release). ``latest.json`` is switched by a write that fails if somebody else switched it meanwhile: of two publishers
+one wins, and the other takes back what it sent and says so.
 """
 
 from __future__ import annotations
@@ -16,28 +21,29 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from ketenpipe.errors import ContractBroken, HomeLocked, KetenpipeError, ReleaseDamaged, WrongUse
 from ketenpipe.observatory import reader
-from ketenpipe.observatory.changes import DEFAULT_TOLERANCE, build_changes
-from ketenpipe.review.ledger import decisions_table, ledger_path, read_ledger
+from ketenpipe.observatory.changes import COMPARED, DEFAULT_TOLERANCE, LOOKED_INTO, found_changes
+from ketenpipe.review.ledger import decisions_table, ledger_place, read_ledger
 from ketenpipe.review.state import review_states
 from ketenpipe.tables.contract import Column, Table
-from ketenpipe.tables.registry import CHANGES, DOSSIERS, REGISTER, REVIEW_DECISIONS, TABLES, data_dictionary
-from ketenpipe.tables.store import fsync_directory, write_bytes_atomic, write_parquet
+from ketenpipe.tables.files import write_bytes_atomic
+from ketenpipe.tables.home import AnyHome, LocalPlace, Overtaken, Place
+from ketenpipe.tables.registry import CHANGES, DOSSIERS, REGISTER, REVIEW_DECISIONS, SOURCES, TABLES, data_dictionary
+from ketenpipe.tables.store import Stored, write_parquet, write_stored
+from ketenpipe.tables.stream import KeyNotRising
 
-BUILDING = ".building-"
-READ_ONLY = 0o444
+DICTIONARY, PACKAGE = "data_dictionary.md", "datapackage.json"
+#: Tables that publishing looks into, so that they are in memory.
+IN_MEMORY = (DOSSIERS, REGISTER, REVIEW_DECISIONS, SOURCES, CHANGES)
 LOCK_SECONDS = 20.0
 MANIFEST_FORMAT = 1
 
@@ -52,18 +58,23 @@ class Published:
 
     Attributes:
         release: its id.
-        path: its folder.
+        place: its folder, or its prefix on an S3 store.
         manifest_sha256, content_hash: hashes of the manifest and of all tables but ``changes``.
         previous: id of the release before it.
         changes: rows of table ``changes``.
     """
 
     release: str
-    path: Path
+    place: Place
     manifest_sha256: str
     content_hash: str
     previous: str | None
     changes: int
+
+    @property
+    def path(self) -> Path:
+        """Its folder (WrongUse: it lies on an S3 store)."""
+        return self.place.path()
 
     @property
     def sentence(self) -> str:
@@ -77,8 +88,13 @@ class Unchanged:
     """The latest release already has this very content; nothing was published."""
 
     release: str
-    path: Path
+    place: Place
     content_hash: str
+
+    @property
+    def path(self) -> Path:
+        """Its folder (WrongUse: it lies on an S3 store)."""
+        return self.place.path()
 
     @property
     def sentence(self) -> str:
@@ -87,8 +103,8 @@ class Unchanged:
 
 
 def publish(
-    home: Path,
-    tables: Mapping[str, pa.Table],
+    home: AnyHome,
+    tables: Mapping[str, pa.Table | Stored],
     attachments: Mapping[str, bytes] | None = None,
     *,
     parameters: Mapping[str, Any],
@@ -102,7 +118,10 @@ def publish(
 
     Args:
         home: the home; the release goes to ``<home>/releases/<date>.<N>/``.
-        tables: released tables by name, and ``dossiers`` (whose evidence becomes ``dossiers/<group>.json``).
+        tables: released tables by name, and ``dossiers`` (whose evidence becomes ``dossiers/<group>.json``). One that
+            is :class:`~ketenpipe.tables.store.Stored` is read while it is written, a row group at a time, if its key
+            rises over its parts (as it does over years, where the key begins with the year); else it is sorted in
+            memory. The bytes are the same either way.
             ``changes`` is made here unless it is given; ``review_decisions`` is read from the ledger here, and one
             that is given must be its beginning.
         attachments: further files by relative path (``dossiers/x.md``, ``pictures/x.png``).
@@ -116,25 +135,24 @@ def publish(
         ContractBroken: a table that does not hold its contract, or that no release may carry.
         ReleaseDamaged: the latest release is no longer what was published; nothing is built on it.
         LedgerDamaged: the decision ledger cannot be trusted.
-        HomeLocked: another process is publishing.
+        HomeLocked: another process is publishing, or published meanwhile.
         WrongUse: an attachment with an impossible name.
     """
-    folder = reader.releases_folder(home)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".publish.lock", timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise HomeLocked(f"{folder}: another process is publishing; try again when it is done.") from error
-    try:
+    releases = reader.releases_place(home)
+    if isinstance(releases, LocalPlace):
+        releases.root.mkdir(parents=True, exist_ok=True)
+    busy = f"{releases}: another process is publishing; try again when it is done."
+    with releases.exclusively(".publish.lock", LOCK_SECONDS, busy):
         clear_leftovers(home)
-        previous = _previous(home)
+        pointer = reader.pointer_of(home)
+        previous = None if pointer is None else _sound(reader.pointed(home, *pointer[:2]))
         prepared = _prepared(home, tables, previous)
         return _build(
             home,
             prepared,
             _attached(tables, attachments or {}),
             previous,
+            None if pointer is None else pointer[2],
             {
                 "parameters": dict(parameters),
                 "method_versions": dict(method_versions),
@@ -144,44 +162,47 @@ def publish(
             today,
             tolerance,
         )
-    finally:
-        lock.release()
 
 
-def clear_leftovers(home: Path) -> list[Path]:
+def clear_leftovers(home: AnyHome) -> list[str]:
     """Remove what crashed builds left behind; never a release. Only under the publishing lock."""
-    folder = reader.releases_folder(home)
-    found = sorted([*folder.glob(f"{BUILDING}*"), *folder.glob(f".{reader.POINTER}.*")])
-    for path in found:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+    releases = reader.releases_place(home)
+    found = releases.unfinished(reader.MANIFEST)
+    for name in found:
+        releases.delete_folder(name)
+    if isinstance(releases, LocalPlace):
+        for path in sorted(releases.root.glob(f".{reader.POINTER}.*")):
             path.unlink()
+            found.append(path.name)
     return found
 
 
-def _previous(home: Path) -> reader.ReleaseInfo | None:
-    if reader.read_pointer(home) is None:
-        return None
-    info = reader.latest(home)
+def _sound(info: reader.ReleaseInfo) -> reader.ReleaseInfo:
     if problems := reader.file_problems(info):
         raise ReleaseDamaged(
-            f"{info.path}: the latest release is no longer what was published ({problems[0].rstrip('.')}); "
+            f"{info.place}: the latest release is no longer what was published ({problems[0].rstrip('.')}); "
             "put it back from a copy before a new one is built on it."
         )
     return info
 
 
-def _prepared(home: Path, tables: Mapping[str, pa.Table], previous: reader.ReleaseInfo | None) -> dict[str, pa.Table]:
-    """The tables as they will be written: known, released, within contract, sorted, decisions from the ledger."""
-    prepared: dict[str, pa.Table] = {}
+def _prepared(
+    home: AnyHome, tables: Mapping[str, pa.Table | Stored], previous: reader.ReleaseInfo | None
+) -> dict[str, pa.Table | Stored]:
+    """The tables as they will be written: known, released, decisions from the ledger; those in memory within contract
+    and sorted."""
+    prepared: dict[str, pa.Table | Stored] = {}
     for name, data in tables.items():
         if name not in TABLES:
             raise ContractBroken(f"table {name}: there is no contract for it in the registry")
         contract = TABLES[name]
         if not contract.released and contract is not DOSSIERS:
             raise ContractBroken(f"table {name}: it is an intermediate table and no part of a release")
-        prepared[name] = normalised(contract, data)
+        if isinstance(data, Stored) and data.contract.names != contract.names:
+            raise ContractBroken(f"table {name}: columns {data.contract.names} instead of {contract.names}")
+        if isinstance(data, Stored) and contract in IN_MEMORY:
+            data = data.read()
+        prepared[name] = data if isinstance(data, Stored) else normalised(contract, data)
     if not prepared:
         raise WrongUse("there is no table to publish")
     ledger = decisions_table(read_ledger(home))
@@ -192,7 +213,7 @@ def _prepared(home: Path, tables: Mapping[str, pa.Table], previous: reader.Relea
     dossiers = prepared.pop(DOSSIERS.name, DOSSIERS.empty())
     _hold_dossiers(dossiers)
     if REGISTER.name in prepared:
-        check_signatures(prepared[REGISTER.name], dossiers, ledger, place=ledger_path(home))
+        check_signatures(prepared[REGISTER.name], dossiers, ledger, place=str(ledger_place(home)))
     return prepared
 
 
@@ -208,7 +229,7 @@ def normalised(contract: Table, data: pa.Table) -> pa.Table:
     return table.sort_by([(k, "ascending") for k in order]).combine_chunks()
 
 
-def check_signatures(register: pa.Table, dossiers: pa.Table, decisions: pa.Table, *, place: Path | str = "") -> None:
+def check_signatures(register: pa.Table, dossiers: pa.Table, decisions: pa.Table, *, place: str = "") -> None:
     """Refuse a register that claims more than the decisions say.
 
     A row may call itself signed, name a signature or drop ``provisional`` only where the last decision on its
@@ -219,7 +240,7 @@ def check_signatures(register: pa.Table, dossiers: pa.Table, decisions: pa.Table
         ContractBroken: a row whose evidence hash is not that of its dossier.
     """
     states = review_states(decisions, dossiers)
-    where = f"{place}: " if str(place) else ""
+    where = f"{place}: " if place else ""
     for row in register.to_pylist():
         group, state = row["group"], states.get(row["group"])
         about = f"the register row {row['focus']}, {group}"
@@ -253,12 +274,12 @@ def check_signatures(register: pa.Table, dossiers: pa.Table, decisions: pa.Table
             )
 
 
-def _hold_beginning(home: Path, part: pa.Table, ledger: pa.Table, whose: str) -> None:
+def _hold_beginning(home: AnyHome, part: pa.Table, ledger: pa.Table, whose: str) -> None:
     names = [n for n in part.column_names if n in ledger.column_names]
     part, whole = part.select(names), ledger.select(names)
     if part.num_rows > whole.num_rows or part.to_pylist() != whole.slice(0, part.num_rows).to_pylist():
         raise UnsignedClaim(
-            f"{ledger_path(home)}: the ledger does not hold the decisions of {whose}; "
+            f"{ledger_place(home)}: the ledger does not hold the decisions of {whose}; "
             "put the review folder back from a copy."
         )
 
@@ -269,13 +290,14 @@ def _hold_dossiers(dossiers: pa.Table) -> None:
             raise ContractBroken(f"table dossiers: the evidence of {row['group']} does not have the hash beside it")
 
 
-def _attached(tables: Mapping[str, pa.Table], attachments: Mapping[str, bytes]) -> dict[str, bytes]:
+def _attached(tables: Mapping[str, pa.Table | Stored], attachments: Mapping[str, bytes]) -> dict[str, bytes]:
     """The attachments, with the evidence of every dossier as data beside them."""
     files: dict[str, bytes] = {}
-    for row in tables[DOSSIERS.name].to_pylist() if DOSSIERS.name in tables else []:
+    dossiers = tables.get(DOSSIERS.name, DOSSIERS.empty())
+    for row in (dossiers.read() if isinstance(dossiers, Stored) else dossiers).to_pylist():
         files[f"dossiers/{row['group']}.json"] = row["evidence"].encode()
     files.update(attachments)
-    own = {reader.MANIFEST, "datapackage.json", "data_dictionary.md"}
+    own = {reader.MANIFEST, PACKAGE, DICTIONARY}
     for name in files:
         path = PurePosixPath(name)
         if (
@@ -291,37 +313,35 @@ def _attached(tables: Mapping[str, pa.Table], attachments: Mapping[str, bytes]) 
 
 
 def _build(
-    home: Path,
-    tables: dict[str, pa.Table],
+    home: AnyHome,
+    tables: dict[str, pa.Table | Stored],
     attachments: Mapping[str, bytes],
     previous: reader.ReleaseInfo | None,
+    version: str | None,
     facts: dict[str, Any],
     today: datetime.date,
     tolerance: float,
 ) -> Published | Unchanged:
-    folder = reader.releases_folder(home)
-    building = folder / f"{BUILDING}{uuid.uuid4().hex}"
-    building.mkdir()
+    releases = reader.releases_place(home)
+    building = releases.draft()
     try:
         files: dict[str, dict[str, Any]] = {}
         for name in sorted(tables.keys() - {CHANGES.name}):
             files[f"{name}.parquet"] = _write_table(building, name, tables[name])
         content_hash = reader.content_hash(files)
         if previous is not None and previous.content_hash == content_hash:
-            return Unchanged(previous.release, previous.path, content_hash)
+            return Unchanged(previous.release, previous.place, content_hash)
         adopted = _orphan(home, previous, content_hash)
         if adopted is not None:
-            return _point(home, adopted, previous)
-        if CHANGES.name not in tables:
-            old = None if previous is None else {name: previous.read(name) for name in previous.tables}
-            before = None if previous is None else previous.manifest
-            changes = build_changes(old, tables, before=before, after=facts, tolerance=tolerance)
-            tables[CHANGES.name] = normalised(CHANGES, changes)
-        files[f"{CHANGES.name}.parquet"] = _write_table(building, CHANGES.name, tables[CHANGES.name])
-        release = _next_id(home, today, previous)
+            return _point(home, adopted, previous, version)
+        files[f"{CHANGES.name}.parquet"] = _write_changes(building, tables, previous, facts, tolerance)
+        release = _next_id(releases, today, previous)
+        names = sorted({*tables, CHANGES.name})
+        sources = tables.get(SOURCES.name)
+        assert not isinstance(sources, Stored)
         described = {
-            "data_dictionary.md": _dictionary(tables).encode(),
-            "datapackage.json": _json(_data_package(release, today, tables, files)),
+            DICTIONARY: _dictionary(names).encode(),
+            PACKAGE: _json(_data_package(release, today, names, sources, files)),
         }
         for name, content in sorted({**attachments, **described}.items()):
             files[name] = _write_file(building, name, content)
@@ -339,29 +359,33 @@ def _build(
             }
         )
         _write_file(building, reader.MANIFEST, manifest)
-        for path in sorted(building.rglob("*")):
-            if path.is_dir():
-                fsync_directory(path)
-            else:
-                path.chmod(READ_ONLY)
-        fsync_directory(building)
-        building.rename(folder / release)
-        fsync_directory(folder)
-        return _point(home, reader.load(home, release), previous)
+        try:
+            releases.settle(building, release, first=DICTIONARY, last=reader.MANIFEST)
+        except Overtaken as lost:
+            raise HomeLocked(
+                f"{releases.text(release)}: another publisher is writing a release of this number; nothing is "
+                "published here, try again when it is done."
+            ) from lost
+        try:
+            return _point(home, reader.load(home, release), previous, version)
+        except HomeLocked:
+            releases.delete(f"{release}/{reader.MANIFEST}")
+            releases.delete_folder(release)
+            raise
     finally:
         if building.exists():
             shutil.rmtree(building, ignore_errors=True)
 
 
-def _orphan(home: Path, previous: reader.ReleaseInfo | None, content_hash: str) -> reader.ReleaseInfo | None:
+def _orphan(home: AnyHome, previous: reader.ReleaseInfo | None, content_hash: str) -> reader.ReleaseInfo | None:
     """A whole release with this very content that a crash kept from being pointed to."""
     before = None if previous is None else previous.release
-    for path in sorted(reader.releases_folder(home).iterdir(), key=lambda p: p.name):
-        if not path.is_dir() or not reader.RELEASE_ID.fullmatch(path.name) or path.name == before:
+    for name in reader.releases_place(home).folders():
+        if not reader.RELEASE_ID.fullmatch(name) or name == before:
             continue
         try:
-            info = reader.load(home, path.name)
-        except ReleaseDamaged:
+            info = reader.load(home, name)
+        except (ReleaseDamaged, reader.NoRelease):
             continue
         follows = info.previous == before and (
             previous is None or reader.sort_key(info.release) > reader.sort_key(previous.release)
@@ -371,13 +395,29 @@ def _orphan(home: Path, previous: reader.ReleaseInfo | None, content_hash: str) 
     return None
 
 
-def _point(home: Path, info: reader.ReleaseInfo, previous: reader.ReleaseInfo | None) -> Published:
-    """Switch ``latest.json``: from here on the release is published."""
+def _point(
+    home: AnyHome, info: reader.ReleaseInfo, previous: reader.ReleaseInfo | None, version: str | None
+) -> Published:
+    """Switch ``latest.json``, if it still is the version that was read: from here on the release is published.
+
+    Raises:
+        HomeLocked: another publisher switched it meanwhile.
+    """
     pointer = {"release": info.release, "manifest_sha256": info.manifest_sha256}
-    write_bytes_atomic(reader.releases_folder(home) / reader.POINTER, _json(pointer))
+    releases = reader.releases_place(home)
+    try:
+        releases.put_if(reader.POINTER, _json(pointer), version)
+    except Overtaken as lost:
+        now = reader.read_pointer(home)
+        if now != (info.release, info.manifest_sha256):
+            other = now[0] if now else "nothing"
+            raise HomeLocked(
+                f"{releases.text(reader.POINTER)}: another publisher published {other} meanwhile; nothing is published "
+                "here, run again so that this release follows that one."
+            ) from lost
     return Published(
         release=info.release,
-        path=info.path,
+        place=info.place,
         manifest_sha256=info.manifest_sha256,
         content_hash=info.content_hash,
         previous=None if previous is None else previous.release,
@@ -385,34 +425,59 @@ def _point(home: Path, info: reader.ReleaseInfo, previous: reader.ReleaseInfo | 
     )
 
 
-def _next_id(home: Path, today: datetime.date, previous: reader.ReleaseInfo | None) -> str:
+def _next_id(releases: Place, today: datetime.date, previous: reader.ReleaseInfo | None) -> str:
     day = today.isoformat()
     if previous is not None:
         day = max(day, reader.sort_key(previous.release)[0])
-    names = [p.name for p in reader.releases_folder(home).iterdir()]
+    names = releases.folders()
     taken = [int(found[2]) for n in names if (found := reader.RELEASE_ID.fullmatch(n)) and found[1] == day]
     return f"{day}.{max(taken, default=0) + 1}"
 
 
-def _write_table(building: Path, name: str, table: pa.Table) -> dict[str, Any]:
-    path = building / f"{name}.parquet"
+def _write_changes(
+    building: Path,
+    tables: Mapping[str, pa.Table | Stored],
+    previous: reader.ReleaseInfo | None,
+    facts: Mapping[str, Any],
+    tolerance: float,
+) -> dict[str, Any]:
+    """Table ``changes``: as given, else what the files of the previous release and of this one differ in."""
+    if CHANGES.name in tables:
+        return _write_table(building, CHANGES.name, tables[CHANGES.name])
+    if previous is None:
+        return _write_table(building, CHANGES.name, CHANGES.empty())
+    ours = {n: building / f"{n}.parquet" for n in tables if n in COMPARED or n in LOOKED_INTO}
+    before = reader.compared(previous)
+    with found_changes(before, ours, before=previous.manifest, after=facts, tolerance=tolerance) as changes:
+        path = building / f"{CHANGES.name}.parquet"
+        return _stated(CHANGES, path, write_stored(path, changes))
+
+
+def _write_table(building: Path, name: str, table: pa.Table | Stored) -> dict[str, Any]:
+    contract, path = TABLES[name], building / f"{name}.parquet"
+    if isinstance(table, Stored):
+        if contract.key:
+            try:
+                return _stated(contract, path, write_stored(path, Stored(contract, table.parts)))
+            except KeyNotRising:
+                pass
+        table = normalised(contract, table.read())
     write_parquet(path, table)
+    return _stated(contract, path, table.num_rows)
+
+
+def _stated(contract: Table, path: Path, rows: int) -> dict[str, Any]:
     return {
-        "table": name,
+        "table": contract.name,
         "sha256": reader.sha256_of(path),
         "bytes": path.stat().st_size,
-        "rows": table.num_rows,
-        "schema_version": TABLES[name].schema_version,
+        "rows": rows,
+        "schema_version": contract.schema_version,
     }
 
 
 def _write_file(building: Path, name: str, content: bytes) -> dict[str, Any]:
-    path = building / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as sink:
-        sink.write(content)
-        sink.flush()
-        os.fsync(sink.fileno())
+    write_bytes_atomic(building / name, content)
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
@@ -436,19 +501,23 @@ def _package_version() -> str:
         return "unknown"
 
 
-def _dictionary(tables: Mapping[str, pa.Table]) -> str:
+def _dictionary(names: Collection[str]) -> str:
     """The registry's data dictionary, of the tables that are there."""
     head, *sections = data_dictionary().split("\n## ")
-    kept = [s for s in sections if s.split("\n", 1)[0].strip() in tables]
+    kept = [s for s in sections if s.split("\n", 1)[0].strip() in names]
     return "\n## ".join([head, *kept])
 
 
 def _data_package(
-    release: str, today: datetime.date, tables: Mapping[str, pa.Table], files: Mapping[str, Mapping[str, Any]]
+    release: str,
+    today: datetime.date,
+    names: Collection[str],
+    sources: pa.Table | None,
+    files: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The release as a Frictionless tabular data package."""
     resources = []
-    for name in sorted(tables):
+    for name in sorted(names):
         contract, stated = TABLES[name], files[f"{name}.parquet"]
         schema: dict[str, Any] = {"fields": [_field(c) for c in contract.columns]}
         if contract.key:
@@ -479,7 +548,7 @@ def _data_package(
         "created": f"{today.isoformat()}T00:00:00Z",
         "resources": resources,
     }
-    if (sources := tables.get("sources")) is not None and sources.num_rows:
+    if sources is not None and sources.num_rows:
         columns = ("source", "producer", "citation", "url", "licence", "vintage")
         seen = {tuple(r[c] for c in columns) for r in sources.to_pylist()}
         package["sources"] = [

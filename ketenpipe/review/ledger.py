@@ -3,30 +3,34 @@
 Belongs here: ``<home>/review/decisions.jsonl`` (with the names of reviewers, which never leave this
 folder), the signed evidence beside it (``evidence/<hash>.json``) and the public table made of it. Does not
 belong here: what a decision does to the state of a dossier (:mod:`ketenpipe.review.state`).
+
+On an S3 store a line is added by a write that fails if somebody else wrote the ledger since it was read; then it is
+read again and the line is bound to the new last one, so that no decision is lost.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ketenpipe.errors import HomeLocked, InputRefused, WrongUse
+from ketenpipe.tables.home import AnyHome, LocalPlace, Overtaken, Place, place_of
 from ketenpipe.tables.registry import REVIEW_DECISIONS
-from ketenpipe.tables.store import fsync_directory, write_bytes_atomic
 
 #: What the first line names as its predecessor.
 GENESIS = "0" * 64
 LOCK_SECONDS = 20.0
+LEDGER, HEAD = "decisions.jsonl", "decisions.head.json"
 
 YesNo = Literal["yes", "partly", "no", "unknown"]
 Level = Literal["high", "medium", "low"]
@@ -109,22 +113,33 @@ class Decision(BaseModel):
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def review_folder(home: Path) -> Path:
+def review_place(home: AnyHome) -> Place:
     """``<home>/review``."""
-    return Path(home) / "review"
+    return place_of(home).sub("review")
 
 
-def ledger_path(home: Path) -> Path:
-    """``<home>/review/decisions.jsonl``."""
-    return review_folder(home) / "decisions.jsonl"
+def ledger_path(home: AnyHome) -> Path:
+    """``<home>/review/decisions.jsonl`` of a home on this machine."""
+    return review_place(home).path(LEDGER)
 
 
-def evidence_path(home: Path, evidence_hash: str) -> Path:
-    """Where the signed evidence of that hash is kept."""
-    return review_folder(home) / "evidence" / f"{evidence_hash}.json"
+def evidence_path(home: AnyHome, evidence_hash: str) -> Path:
+    """Where the signed evidence of that hash is kept in a home on this machine."""
+    return review_place(home).path(_evidence(evidence_hash))
 
 
-def read_ledger(home: Path) -> list[Decision]:
+def ledger_place(home: AnyHome) -> str:
+    """How the ledger is called in a sentence."""
+    return review_place(home).text(LEDGER)
+
+
+def ledger_sha256(home: AnyHome) -> str | None:
+    """The hash of the ledger; None where nothing was decided yet."""
+    found = review_place(home).look(LEDGER)
+    return None if found is None else _hash(found[0])
+
+
+def read_ledger(home: AnyHome) -> list[Decision]:
     """Read and verify the whole ledger; a home without one has no decisions.
 
     Raises:
@@ -132,21 +147,22 @@ def read_ledger(home: Path) -> list[Decision]:
             its number; or lines that were there and are gone.
         HomeLocked: another process has been writing for longer than the lock waits.
     """
-    path = ledger_path(home)
-    if not path.exists():
-        if _head_path(home).exists():
+    review = review_place(home)
+    decided = review.exists(HEAD)  # looked for first: it is written after the ledger
+    if not review.exists(LEDGER):
+        if decided:
             raise LedgerDamaged(
                 "the file with the decisions is gone, but decisions were recorded",
-                path=path,
+                path=review.text(LEDGER),
                 todo="put it back from a copy",
             )
         return []
-    with _lock(home, writing=False):
-        return _read(home)[0]
+    with _lock(review, writing=False):
+        return _read(review).decisions
 
 
 def append_decision(
-    home: Path,
+    home: AnyHome,
     *,
     group: str,
     decision: str,
@@ -181,54 +197,67 @@ def append_decision(
             raise WrongUse(f"a decision needs a {name}; give --{name}" if name != "group" else "name the group")
     date = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     evidence_hash = hashlib.sha256(evidence.encode()).hexdigest()
-    folder = review_folder(home)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(home, writing=True):
-        earlier, previous_hash = _read(home)
-        try:
-            entry = Decision(
-                sequence=len(earlier) + 1,
-                group=group.strip(),
-                decision=decision,  # type: ignore[arg-type]
-                evidence_hash=evidence_hash,
-                release=release,
-                reviewer=reviewer.strip(),
-                role=role.strip(),
-                date=date,
-                rationale=rationale.strip(),
-                public_rationale=public_rationale,
-                answers=answers if isinstance(answers, Answers) else Answers(**dict(answers or {})),
-                amendment=dict(amendment) if isinstance(amendment, Mapping) else amendment,
-                previous_hash=previous_hash,
-            )
-            line = entry.line()
-        except (ValidationError, ValueError, TypeError) as error:
-            raise WrongUse(f"the decision on '{group}' cannot be recorded: {_problem(error)}") from error
-        if Decision.model_validate_json(line).line() != line:
-            raise WrongUse(f"the decision on '{group}' cannot be recorded: the amendment is no plain JSON")
-        _keep_evidence(home, evidence_hash, evidence)
-        _append(ledger_path(home), line + b"\n")
-        write_bytes_atomic(
-            _head_path(home), json.dumps({"sequence": entry.sequence, "sha256": _hash(line)}).encode() + b"\n"
-        )
-    return entry
+    review = review_place(home)
+    if isinstance(review, LocalPlace):
+        review.root.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + LOCK_SECONDS
+    with _lock(review, writing=True):
+        while True:
+            held = _read(review)
+            try:
+                entry = Decision(
+                    sequence=len(held.decisions) + 1,
+                    group=group.strip(),
+                    decision=decision,  # type: ignore[arg-type]
+                    evidence_hash=evidence_hash,
+                    release=release,
+                    reviewer=reviewer.strip(),
+                    role=role.strip(),
+                    date=date,
+                    rationale=rationale.strip(),
+                    public_rationale=public_rationale,
+                    answers=answers if isinstance(answers, Answers) else Answers(**dict(answers or {})),
+                    amendment=dict(amendment) if isinstance(amendment, Mapping) else amendment,
+                    previous_hash=held.last_hash,
+                )
+                line = entry.line()
+            except (ValidationError, ValueError, TypeError) as error:
+                raise WrongUse(f"the decision on '{group}' cannot be recorded: {_problem(error)}") from error
+            if Decision.model_validate_json(line).line() != line:
+                raise WrongUse(f"the decision on '{group}' cannot be recorded: the amendment is no plain JSON")
+            _keep_evidence(review, evidence_hash, evidence)
+            # Before the next line is there, the last one is noted: whoever wrote it may have been stopped before that.
+            _note_head(review, len(held.decisions), held.last_hash)
+            try:
+                review.append_if(LEDGER, held.content, line + b"\n", held.version)
+            except Overtaken as overtaken:
+                if time.monotonic() > until:
+                    raise HomeLocked(
+                        f"{review.text(LEDGER)}: other processes wrote the decision ledger over and over for "
+                        f"{LOCK_SECONDS:.0f} s; the decision is not recorded, try again when they are done."
+                    ) from overtaken
+                continue
+            _note_head(review, entry.sequence, _hash(line))
+            return entry
 
 
-def signed_evidence(home: Path, evidence_hash: str) -> str | None:
+def signed_evidence(home: AnyHome, evidence_hash: str) -> str | None:
     """The evidence text that was judged under this hash; None if it was not kept.
 
     Raises:
         LedgerDamaged: the kept text no longer has that hash.
     """
-    path = evidence_path(home, evidence_hash)
-    if not path.exists():
+    review, name = review_place(home), _evidence(evidence_hash)
+    found = review.look(name)
+    if found is None:
         return None
-    text = path.read_bytes()
-    if _hash(text) != evidence_hash:
+    if _hash(found[0]) != evidence_hash:
         raise LedgerDamaged(
-            "the signed evidence no longer has the hash in its name", path=path, todo="put it back from a copy"
+            "the signed evidence no longer has the hash in its name",
+            path=review.text(name),
+            todo="put it back from a copy",
         )
-    return text.decode()
+    return found[0].decode()
 
 
 def decisions_table(ledger: Iterable[Decision]) -> pa.Table:
@@ -258,36 +287,51 @@ def _hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def _head_path(home: Path) -> Path:
-    return review_folder(home) / "decisions.head.json"
+def _evidence(evidence_hash: str) -> str:
+    return f"evidence/{evidence_hash}.json"
 
 
-@contextlib.contextmanager
-def _lock(home: Path, *, writing: bool) -> Iterator[None]:
-    lock = FileLock(review_folder(home) / ".decisions.lock", timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise HomeLocked(
-            f"{ledger_path(home)}: another process has held the decision ledger for {LOCK_SECONDS:.0f} s; "
-            "try again when it is done."
-        ) from error
-    except OSError:
-        if writing:
-            raise
-        # A home that cannot be written to (an archive, a read-only mount) has no writer to wait for either.
+@contextmanager
+def _lock(review: Place, *, writing: bool) -> Iterator[None]:
+    busy = (
+        f"{review.text(LEDGER)}: another process has held the decision ledger for {LOCK_SECONDS:.0f} s; "
+        "try again when it is done."
+    )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(review.exclusively(".decisions.lock", LOCK_SECONDS, busy))
+        except OSError:
+            # A home that cannot be written to (an archive, a read-only mount) has no writer to wait for either.
+            if writing:
+                raise
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
-def _read(home: Path) -> tuple[list[Decision], str]:
-    """The decisions and the hash of the last line as it stands in the file (not as this version would write it)."""
-    path = ledger_path(home)
-    content = path.read_bytes() if path.exists() else b""
+@dataclass(frozen=True)
+class _Held:
+    """The ledger as it was read; ``last_hash`` is of the last line as it stands there (not as this version would write
+    it)."""
+
+    decisions: list[Decision]
+    last_hash: str
+    content: bytes
+    version: str | None
+
+
+def _read(review: Place) -> _Held:
+    """The whole ledger, verified. Where others may write meanwhile, two looks at it can contradict each other."""
+    while True:
+        noted, found = _head(review), review.look(LEDGER)
+        try:
+            return _verified(review, noted, found)
+        except LedgerDamaged:
+            if _head(review) == noted and review.look(LEDGER) == found:
+                raise
+
+
+def _verified(review: Place, noted: tuple[int, str, str] | None, found: tuple[bytes, str] | None) -> _Held:
+    content, version = found or (b"", None)
+    path = review.text(LEDGER)
     *lines, rest = content.split(b"\n")
     if rest:
         number = len(lines) + 1
@@ -335,64 +379,64 @@ def _read(home: Path) -> tuple[list[Decision], str]:
             )
         decisions.append(entry)
         hashes.append(_hash(line))
-    _check_head(home, hashes)
-    return decisions, hashes[-1]
+    _check_head(review, noted, hashes)
+    return _Held(decisions, hashes[-1], content, version)
 
 
-def _check_head(home: Path, hashes: list[str]) -> None:
-    """Hold the last line against the head kept beside the ledger (written after it, so it may lag by one)."""
-    head = _head_path(home)
-    if not head.exists():
-        return
+def _head(review: Place) -> tuple[int, str, str] | None:
+    """The number and the hash of the last line as they were noted beside the ledger, and the version of that note."""
+    found = review.look(HEAD)
+    if found is None:
+        return None
     try:
-        stated = json.loads(head.read_bytes())
-        sequence, sha256 = int(stated["sequence"]), str(stated["sha256"])
+        stated = json.loads(found[0])
+        return int(stated["sequence"]), str(stated["sha256"]), found[1]
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerDamaged(
-            "this file cannot be read", path=head, todo="put the review folder back from a copy"
+            "this file cannot be read", path=review.text(HEAD), todo="put the review folder back from a copy"
         ) from error
+
+
+def _note_head(review: Place, sequence: int, sha256: str) -> None:
+    """Note the last line, unless it or a later one is noted already."""
+    while sequence:
+        noted = _head(review)
+        if noted is not None and noted[0] >= sequence:
+            return
+        content = json.dumps({"sequence": sequence, "sha256": sha256}).encode() + b"\n"
+        try:
+            review.put_if(HEAD, content, None if noted is None else noted[2])
+        except Overtaken:
+            continue
+        return
+
+
+def _check_head(review: Place, noted: tuple[int, str, str] | None, hashes: list[str]) -> None:
+    """Hold the last line against the head kept beside the ledger (written after it, so it may lag by one)."""
+    if noted is None:
+        return
+    sequence, sha256, _ = noted
     last = len(hashes) - 1
     if sequence > last:
         raise LedgerDamaged(
             f"{sequence} decisions were recorded but only {last} are there",
-            path=ledger_path(home),
+            path=review.text(LEDGER),
             where=f"line {last + 1}",
             todo="put the review folder back from a copy",
         )
     if last - sequence > 1 or hashes[sequence] != sha256:
         raise LedgerDamaged(
             "the line is not the one that was written",
-            path=ledger_path(home),
+            path=review.text(LEDGER),
             where=f"line {sequence}",
             todo="put the review folder back from a copy",
         )
 
 
-def _append(path: Path, content: bytes) -> None:
-    created = not path.exists()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        before = os.fstat(handle).st_size
-        try:
-            rest = content
-            while rest:
-                rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-        except BaseException:
-            # A full disk must not leave half a line: what was there before stays exactly as it was.
-            os.ftruncate(handle, before)
-            raise
-    finally:
-        os.close(handle)
-    if created:
-        fsync_directory(path.parent)
-
-
-def _keep_evidence(home: Path, evidence_hash: str, evidence: str) -> None:
-    path = evidence_path(home, evidence_hash)
-    if path.exists() and _hash(path.read_bytes()) == evidence_hash:
-        return
-    write_bytes_atomic(path, evidence.encode())
+def _keep_evidence(review: Place, evidence_hash: str, evidence: str) -> None:
+    found = review.look(_evidence(evidence_hash))
+    if found is None or _hash(found[0]) != evidence_hash:
+        review.write(_evidence(evidence_hash), evidence.encode())
 
 
 def _problem(error: Exception) -> str:

@@ -32,6 +32,10 @@ class Stream:
     metadata: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
+class KeyNotRising(ContractBroken):
+    """Rows that come in another order than that of their key."""
+
+
 class StreamCheck:
     """Holds each batch against a contract: names, types, nulls, lists, bounds, and the key that must rise.
 
@@ -90,7 +94,7 @@ class StreamCheck:
         one, two = (dict(zip(self.table.key, key, strict=True)) for key in (before, after))
         if before == after:
             return ContractBroken(f"table {self.table.name}: key {one} stands more than once")
-        return ContractBroken(f"table {self.table.name}: key {two} comes after {one}, against the order of the key")
+        return KeyNotRising(f"table {self.table.name}: key {two} comes after {one}, against the order of the key")
 
 
 def _ranks(column: pa.Array) -> npt.NDArray[np.int64]:

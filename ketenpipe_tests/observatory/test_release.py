@@ -12,10 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +25,8 @@ from ketenpipe.errors import ContractBroken, ReleaseDamaged, WrongUse
 from ketenpipe.observatory import reader
 from ketenpipe.observatory.release import Published, Unchanged, UnsignedClaim, publish
 from ketenpipe.review.ledger import LedgerDamaged, ledger_path
-from ketenpipe.tables.registry import BACI_FLOWS, TABLES
+from ketenpipe.tables.registry import BACI_FLOWS, INDICATORS, TABLES
+from ketenpipe.tables.store import Stored
 from ketenpipe_tests.observatory.conftest import TODAY, approve, make_release, publish_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -374,3 +377,70 @@ while True:
         assert whole(tmp_path) == published.release
         left = [p.name for p in (tmp_path / "releases").iterdir() if p.name.startswith(".")]
         assert left == [".publish.lock"]
+
+
+# Tables that are read while they are written
+
+
+BY_YEAR = replace(INDICATORS, key=("year", *(k for k in INDICATORS.key if k != "year")))
+
+
+def in_years(table: pa.Table) -> tuple[Callable[[], list[pa.RecordBatch]], ...]:
+    """The table a year at a time, sorted by its key."""
+    years = sorted(set(table.column("year").to_pylist()))
+    parts = [BY_YEAR.conform(table.filter(pc.field("year") == year)) for year in years]
+    return tuple(part.to_batches for part in parts)
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "mixed"])
+def test_a_stored_table_gives_the_release_that_one_in_memory_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setitem(TABLES, "indicators", BY_YEAR)
+    in_memory, streamed = tmp_path / "memory", tmp_path / "streamed"
+    for value in (0.5, 0.6):
+        tables = make_release(in_memory, value, years=(2022, 2023, 2024))
+        tables["indicators"] = BY_YEAR.conform(tables["indicators"])
+        parts = in_years(tables["indicators"])
+        parts = {"rising": parts, "falling": parts[::-1], "mixed": (*parts[1:], parts[0])}[order]
+        given: dict[str, Any] = {**tables, "indicators": Stored(BY_YEAR, parts)}
+        for name in ("register", "dossiers", "sources"):
+            given[name] = Stored(TABLES[name], (tables[name].to_batches,))
+        one, two = publish_tables(in_memory, tables), publish_tables(streamed, given)
+        assert isinstance(one, Published)
+        assert isinstance(two, Published)
+        assert one.manifest_sha256 == two.manifest_sha256
+    assert whole(streamed) == "2026-03-01.2"
+    assert isinstance(publish_tables(streamed, given), Unchanged)
+
+
+def test_a_stored_table_that_rises_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES, "indicators", BY_YEAR)
+    tables: dict[str, Any] = make_release(tmp_path)
+    tables["indicators"] = Stored(BY_YEAR, in_years(tables["indicators"]))
+    monkeypatch.setattr(Stored, "read", lambda self: pytest.fail("read as a whole"))
+    assert publish_tables(tmp_path, tables).release == "2026-03-01.1"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [("unit", None, "column unit has 4 null"), ("level", "country", "level has 'country', which is not one of")],
+)
+def test_a_stored_table_that_breaks_its_contract_publishes_nothing(
+    tmp_path: Path, column: str, value: str | None, words: str
+) -> None:
+    publish_tables(tmp_path, make_release(tmp_path))
+    tables: dict[str, Any] = make_release(tmp_path, 0.6)
+    spoilt = tables["indicators"]
+    at = spoilt.column_names.index(column)
+    rows = [*spoilt.column(column).to_pylist()[:4], *[value] * (spoilt.num_rows - 4)]
+    spoilt = spoilt.set_column(at, spoilt.schema.field(at).with_nullable(True), pa.array(rows, pa.string()))
+    tables["indicators"] = Stored(INDICATORS, (spoilt.to_batches,))
+    with pytest.raises(ContractBroken, match=words):
+        publish_tables(tmp_path, tables)
+    assert whole(tmp_path) == "2026-03-01.1"
+    left = sorted(p.name for p in (tmp_path / "releases").iterdir() if p.name != ".publish.lock")
+    assert left == ["2026-03-01.1", "latest.json"]
+    tables["indicators"] = Stored(TABLES["flags"], (tables["flags"].to_batches,))
+    with pytest.raises(ContractBroken, match="table indicators: columns"):
+        publish_tables(tmp_path, tables)

@@ -15,6 +15,7 @@ import pytest
 from ketenpipe.errors import WrongUse
 from ketenpipe.review import ledger
 from ketenpipe.review.ledger import Answers, Decision, LedgerDamaged, append_decision, decisions_table, read_ledger
+from ketenpipe.tables.home import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -147,17 +148,22 @@ def test_the_ledger_that_vanished_is_missed(tmp_path: Path) -> None:
 def test_a_crash_between_line_and_head_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decide(tmp_path)
 
-    def dies(path: Path, content: bytes) -> None:
-        raise KeyboardInterrupt
+    noted = ledger._note_head
 
-    with monkeypatch.context() as patched:
-        patched.setattr(ledger, "_keep_evidence", lambda *_: None)
-        patched.setattr(ledger, "write_bytes_atomic", dies)
-        with pytest.raises(KeyboardInterrupt):
-            decide(tmp_path)
-    assert len(read_ledger(tmp_path)) == 2
+    for crash in (2, 3):
+
+        def dies(review: Place, sequence: int, sha256: str, crash: int = crash) -> None:
+            if sequence == crash:
+                raise KeyboardInterrupt
+            noted(review, sequence, sha256)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, "_note_head", dies)
+            with pytest.raises(KeyboardInterrupt):
+                decide(tmp_path)
+        assert len(read_ledger(tmp_path)) == crash
     decide(tmp_path)
-    assert len(read_ledger(tmp_path)) == 3
+    assert len(read_ledger(tmp_path)) == 4
 
 
 def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
