@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 
+class Unavailable(RuntimeError):
+    """A rival that this machine cannot have; the benchmark is left out with the reason."""
+
+
 @dataclass(frozen=True)
 class Timed:
     """One function, run once in a process of its own.
@@ -36,21 +40,23 @@ class Measured:
     """What one run of a benchmark found.
 
     Attributes:
-        seconds: ours.
+        seconds: ours; None where the benchmark was left out.
         against_seconds: the floor or the rival, in the same run; None if there is none.
         peak_mb: peak memory of ours.
         note: what else is worth a line (rows, bytes, the rival's memory).
     """
 
-    seconds: float
+    seconds: float | None
     against_seconds: float | None
-    peak_mb: float
+    peak_mb: float | None
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Ours over the floor or rival: below 1 we are quicker."""
-        return None if self.against_seconds is None else self.seconds / self.against_seconds
+        if self.seconds is None or self.against_seconds is None:
+            return None
+        return self.seconds / self.against_seconds
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Benchmark:
             far less), and returns what it found. Use :func:`apart` for whatever is timed.
         ratio_bar: ours takes at most so many times the floor (or rival); None: no bar.
         memory_bar_mb: ours needs at most so much memory; None: no bar.
+        usual_scale: the size it has where none is asked for; below 1 where the rival needs minutes.
     """
 
     name: str
@@ -73,13 +80,14 @@ class Benchmark:
     run: Callable[[float], Measured]
     ratio_bar: float | None = None
     memory_bar_mb: float | None = None
+    usual_scale: float = 1.0
 
     def held(self, found: Measured) -> bool | None:
         """Whether every bar holds; None if there is none."""
         verdicts = []
         if self.ratio_bar is not None and found.ratio is not None:
             verdicts.append(found.ratio <= self.ratio_bar)
-        if self.memory_bar_mb is not None:
+        if self.memory_bar_mb is not None and found.peak_mb is not None:
             verdicts.append(found.peak_mb <= self.memory_bar_mb)
         return all(verdicts) if verdicts else None
 
