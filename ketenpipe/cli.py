@@ -1,4 +1,4 @@
-"""The door for people: ``ketenpipe run``, ``sources``, ``review``, ``release`` and ``db``.
+"""The door for people: ``ketenpipe run``, ``sources``, ``review``, ``release``, ``db`` and ``shock``.
 
 Belongs here: options, words on the screen, exit codes. Does not belong here: any figure that is not read from a
 release. Exit codes: 0 done (also "nothing changed"), 1 something failed, 2 wrong use, 3 input refused, 4 the home is
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ketenpipe.review.state import State
     from ketenpipe.sources.archive import ArchivedFile
     from ketenpipe.sources.official import OfficialFetch
+    from ketenpipe.tables.home import Place
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,7 +49,7 @@ app = typer.Typer(
     help="Which product groups a country depends on, directly and through the chain, from public data.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 review_app = typer.Typer(help="The expert's room: dossiers and decisions.", no_args_is_help=True)
@@ -60,7 +61,11 @@ app.add_typer(release_app, name="release")
 
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="Folder under which everything is written (default: data).", show_default=False),
+    typer.Option(
+        "--home",
+        help="Folder, or s3://bucket/prefix, under which everything is written (default: data).",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -153,7 +158,7 @@ def run(
         typer.Option(
             metavar="all|catalogue",
             help="HS6 codes that are computed: all, or those of the catalogue.",
-            show_default="all, with official sources catalogue",
+            show_default="all",
         ),
     ] = None,
     fetch: Annotated[
@@ -162,6 +167,14 @@ def run(
             "--fetch/--no-fetch",
             help="With --sources official: whether to fetch first what changed upstream.",
             show_default="fetch",
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="duckdb|spark://HOST:PORT",
+            help="What runs the flow formulas: DuckDB here, or a Spark cluster (needs ketenpipe[spark] and Java 17).",
+            show_default="duckdb",
         ),
     ] = None,
     as_json: Json = False,
@@ -177,17 +190,19 @@ def run(
         depth=depth,
         products=products,
         fetch=fetch,
+        engine=engine,
     )
     from ketenpipe.dag.run import run_pipeline
     from ketenpipe.observatory import reader
     from ketenpipe.tables.lock import home_lock
 
     started = time.monotonic()
-    with home_lock(settings.home, "ketenpipe run"):
-        before = reader.read_pointer(settings.home)
+    place = _place(settings)
+    with home_lock(place, "ketenpipe run"):
+        before = reader.read_pointer(place)
         with _progress() as tell:
             run_pipeline(settings, tell)
-    release = reader.latest(settings.home)
+    release = reader.latest(place)
     published = before is None or before[0] != release.release
     if as_json:
         _print_json(_found(settings, release, published))
@@ -221,6 +236,13 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
         console.print(f"fresh  {len(fresh)} steps had nothing to do", style="dim")
 
 
+def _place(settings: Settings) -> Place:
+    """The home: a folder, or a place on an S3 store."""
+    from ketenpipe.tables.home import shared_place
+
+    return shared_place(settings.home, settings.work)
+
+
 def _rows(release: ReleaseInfo) -> list[dict[str, Any]]:
     """The register, in order of priority, with the names of groups and foci."""
     names = _names(release)
@@ -241,10 +263,13 @@ def _names(release: ReleaseInfo) -> dict[tuple[str, str], str]:
 
 
 def _places(settings: Settings, release: ReleaseInfo) -> dict[str, str]:
-    places = {"release": release.path, "dossiers": release.path / "dossiers", "pictures": release.path / "pictures"}
-    found = {name: str(path) for name, path in places.items() if path.is_dir()}
-    found["catalogue"] = str((settings.home / "ketenpipe.duckdb").absolute())
-    found["dagster"] = str((settings.home / "dagster").absolute())
+    found = {"release": str(release.place)}
+    for name in ("dossiers", "pictures"):
+        if any(file.startswith(f"{name}/") for file in release.manifest["files"]):
+            found[name] = str(release.place.sub(name))
+    folder = _place(settings).work
+    found["catalogue"] = str((folder / "ketenpipe.duckdb").absolute())
+    found["dagster"] = str((folder / "dagster").absolute())
     return found
 
 
@@ -327,7 +352,7 @@ def _lacking(settings: Settings) -> list[str]:
     from ketenpipe.dag.resources import Workspace
     from ketenpipe.sources.official import official_status
 
-    rows = official_status(settings.home, Workspace.of(settings).upstreams(), datetime.now(UTC))
+    rows = official_status(_place(settings).work, Workspace.of(settings).upstreams(), datetime.now(UTC))
     return [row.slot for row in rows if row.enabled and row.held is None]
 
 
@@ -402,8 +427,8 @@ def sources_fetch(
     if file is not None:
         if not which or len(which) != 1:
             raise WrongUse("--file takes one slot, e.g. 'ketenpipe sources fetch icio/SML_2016-2022 --file FILE'.")
-        with home_lock(settings.home, "ketenpipe sources fetch"):
-            taken = take_by_hand(Archive(settings.home), workspace.upstreams(), which[0], file)
+        with home_lock(_place(settings), "ketenpipe sources fetch"):
+            taken = take_by_hand(Archive(_place(settings).work), workspace.upstreams(), which[0], file)
         if taken.error is not None:
             raise taken.error
         if as_json:
@@ -411,9 +436,9 @@ def sources_fetch(
         else:
             _out().print(f"{taken.slot}: {taken.sentence}")
         return
-    with home_lock(settings.home, "ketenpipe sources fetch"), _downloads() as progress:
+    with home_lock(_place(settings), "ketenpipe sources fetch"), _downloads() as progress:
         fetched = fetch_official(
-            settings.home,
+            _place(settings).work,
             workspace.upstreams(),
             settings.comtrade_key,
             workspace.codes_to_ask,
@@ -516,7 +541,7 @@ def sources_status(home: Home = None, catalogue: Catalogue = None, as_json: Json
     from ketenpipe.dag.resources import Workspace
     from ketenpipe.sources.official import official_status
 
-    rows = official_status(settings.home, Workspace.of(settings).upstreams(), datetime.now(UTC))
+    rows = official_status(_place(settings).work, Workspace.of(settings).upstreams(), datetime.now(UTC))
     if as_json:
         _print_json(
             [
@@ -532,7 +557,9 @@ def sources_status(home: Home = None, catalogue: Catalogue = None, as_json: Json
             ]
         )  # fmt: skip
         return
-    table = Table(title=f"Official sources under {settings.home / 'raw'}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=f"Official sources under {_place(settings).work / 'raw'}", title_justify="left", box=box.SIMPLE_HEAD
+    )
     for column in ("Slot", "Vintage", "Looked at", "Size", "State", "Licence"):
         table.add_column(column, overflow="fold")
     for r in rows:
@@ -570,7 +597,7 @@ def sources_verify(
             hashed += 1
             shown.update(f"Hashing {file.name}")
 
-        problems = Archive(settings.home).verify(source, tell)
+        problems = Archive(_place(settings).work).verify(source, tell)
     if as_json:
         found = [{"path": p.path, "sentence": p.sentence} for p in problems]
         _print_json({"files": hashed, "whole": not problems, "problems": found})
@@ -592,7 +619,7 @@ def sources_verify(
 GroupName = Annotated[str, typer.Argument(help="Product group, e.g. rare_earths.", show_default=False)]
 
 
-def _states(home: Path) -> tuple[ReleaseInfo, dict[str, State]]:
+def _states(home: Place) -> tuple[ReleaseInfo, dict[str, State]]:
     """The latest release and the state of each of its dossiers as the ledger has it now."""
     from ketenpipe.observatory import reader
     from ketenpipe.review.ledger import decisions_table, read_ledger
@@ -618,13 +645,13 @@ def _evidence(release: ReleaseInfo, group: str, states: dict[str, State]) -> str
 
     if group not in states:
         raise WrongUse(f"there is no product group '{group}'; there are {', '.join(sorted(states))}.")
-    path = release.path / "dossiers" / f"{group}.json"
+    name = f"dossiers/{group}.json"
     try:
-        text = path.read_bytes()
+        text = release.place.read(name)
     except OSError as error:
-        raise ReleaseDamaged(f"{path}: the evidence cannot be read ({error.strerror}).") from error
+        raise ReleaseDamaged(f"{release.place.text(name)}: the evidence cannot be read ({error.strerror}).") from error
     if hashlib.sha256(text).hexdigest() != states[group].evidence_hash:
-        raise ReleaseDamaged(f"{path}: the evidence is not the one that was published.")
+        raise ReleaseDamaged(f"{release.place.text(name)}: the evidence is not the one that was published.")
     return text.decode()
 
 
@@ -633,7 +660,7 @@ def _evidence(release: ReleaseInfo, group: str, states: dict[str, State]) -> str
 def review_list(home: Home = None, as_json: Json = False) -> None:
     """Every dossier with its state, the most pressing first."""
     settings = load_settings(home=home)
-    release, states = _states(settings.home)
+    release, states = _states(_place(settings))
     names = _names(release)
     priority: dict[str, int] = {}
     for row in release.read("register").to_pylist():
@@ -663,25 +690,28 @@ def review_list(home: Home = None, as_json: Json = False) -> None:
 def review_show(group: GroupName, home: Home = None, as_json: Json = False) -> None:
     """One dossier: verdict, evidence, questions."""
     settings = load_settings(home=home)
-    release, states = _states(settings.home)
+    release, states = _states(_place(settings))
     evidence = _evidence(release, group, states)
     if as_json:
         _print_json({"release": release.release, "state": vars(states[group]), "evidence": json.loads(evidence)})
         return
     from ketenpipe.dag.resources import Workspace
-    from ketenpipe.observatory.pages import page_of
+    from ketenpipe.observatory.pages import GraphTables, page_of
     from ketenpipe.review.render import render_markdown
 
-    folder = release.path / "pictures"
+    pictures = [n for n in release.manifest["files"] if n.startswith("pictures/") and n.endswith(".png")]
     page = page_of(
         group,
-        home=settings.home,
+        home=_place(settings),
         state=states[group],
         register=release.read("register"),
         labels=release.read("labels"),
         reference=Workspace.of(settings).reference(),
-        pictures=[p.name for p in folder.glob("*.png")],
-        folder=str(folder),
+        pictures=[n.removeprefix("pictures/") for n in sorted(pictures)],
+        folder=release.place.text("pictures"),
+        graph=GraphTables(release.read("graph_nodes"), release.read("graph_measures"))
+        if {"graph_nodes", "graph_measures"} <= set(release.tables)
+        else None,
     )
     text = render_markdown(evidence, states[group], page)
     console = _out()
@@ -722,7 +752,7 @@ def _decide(
     from ketenpipe.review.ledger import QUESTIONS, append_decision
 
     settings = load_settings(home=home)
-    release, states = _states(settings.home)
+    release, states = _states(_place(settings))
     answers: dict[str, str] = {}
     fields = [name for name, _ in QUESTIONS]
     for item in answer or []:
@@ -731,7 +761,7 @@ def _decide(
             raise WrongUse(f"--answer takes field=text, and '{item}' is none; the fields are {', '.join(fields)}.")
         answers[name.strip()] = text.strip()
     entry = append_decision(
-        settings.home,
+        _place(settings),
         group=group,
         decision=decision,
         evidence=_evidence(release, group, states),
@@ -855,8 +885,8 @@ def release_list(home: Home = None, as_json: Json = False) -> None:
     from ketenpipe.observatory import reader
 
     settings = load_settings(home=home)
-    releases = reader.list_releases(settings.home)
-    pointer = reader.read_pointer(settings.home)
+    releases = reader.list_releases(_place(settings))
+    pointer = reader.read_pointer(_place(settings))
     latest = pointer[0] if pointer else None
     if as_json:
         _print_json(
@@ -893,8 +923,8 @@ def release_verify(
     from ketenpipe.observatory import reader
 
     settings = load_settings(home=home)
-    name = release or reader.latest(settings.home).release
-    problems = reader.verify(settings.home, release)
+    name = release or reader.latest(_place(settings)).release
+    problems = reader.verify(_place(settings), release)
     if as_json:
         _print_json({"release": name, "whole": not problems, "problems": problems})
     else:
@@ -918,7 +948,7 @@ def release_diff(
     from ketenpipe.observatory import reader
 
     settings = load_settings(home=home)
-    changes = reader.diff(settings.home, before, after).to_pylist()
+    changes = reader.diff(_place(settings), before, after).to_pylist()
     if as_json:
         _print_json(changes)
     elif changes:
@@ -945,7 +975,7 @@ def db(
     from ketenpipe.observatory.catalogue_db import catalogue_path, open_catalogue
 
     settings = load_settings(home=home)
-    with open_catalogue(settings.home) as connection:
+    with open_catalogue(_place(settings)) as connection:
         if sql is not None:
             try:
                 answer = _rows_of(connection.execute(sql))
@@ -963,7 +993,7 @@ def db(
                 "select view_name as view, comment as holds from duckdb_views() where not internal order by view_name"
             )
         )
-    path = catalogue_path(settings.home).absolute()
+    path = catalogue_path(_place(settings)).absolute()
     if as_json:
         _print_json({"path": str(path), "views": views})
         return
@@ -987,6 +1017,98 @@ def _as_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(*("" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values()))
     return table
+
+
+# -- shock ----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@refusals
+def shock(
+    country: Annotated[
+        str, typer.Option(metavar="ISO3", help="Country that stops exporting what it makes.", show_default=False)
+    ],
+    node: Annotated[
+        str,
+        typer.Option(metavar="NODE|HS6", help="Node of the catalogue, or a code of six digits.", show_default=False),
+    ],
+    share: Annotated[float, typer.Option(help="Part of the exports that stops, above 0, up to 1.")] = 1.0,
+    focus: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOCUS", help="Country or bloc of the run; may be repeated.", show_default="every one of the run"
+        ),
+    ] = None,
+    year: Annotated[int | None, typer.Option(help="Year of the data.", show_default="the newest")] = None,
+    home: Home = None,
+    catalogue: Catalogue = None,
+    as_json: Json = False,
+) -> None:
+    """What a stop of exports would cut of each product group's supply: ranking only, upper bound."""
+    settings = load_settings(home=home, catalogue=catalogue)
+    from ketenpipe.chain.steps import ChainYear
+    from ketenpipe.chain.tracing import focus_members
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.risk.shocks import WORDS, read_supply_mix
+    from ketenpipe.risk.shocks import shock as cut_by
+    from ketenpipe.tables.store import Store
+
+    store = Store(_place(settings))
+    seen = ChainYear.read(store, year)
+    reference = Workspace.of(settings).reference()
+    members = {f: focus_members(reference, f, [seen.year])[seen.year] for f in seen.foci}
+    who, what = country.strip().upper(), node.strip()
+    wanted = [f.strip().upper() for f in focus] if focus else None
+    rows = cut_by(seen, members, read_supply_mix(store, seen.year), who, what, share, wanted).to_pylist()
+    if as_json:
+        _print_json({"scenario": f"{who}:{what}:{share:g}", "year": seen.year, "words": WORDS, "rows": rows})
+        return
+    names = {g: record.name_en for g, record in reference.groups.items()}
+    _show_shock(rows, names, f"{who} stops {100 * share:g} % of its exports of {what}", seen.year, WORDS)
+
+
+def _show_shock(rows: list[dict[str, Any]], names: dict[str, str], title: str, year: int, words: str) -> None:
+    console = _out()
+    if not rows:
+        console.print(f"{title}, {year}: no product group of the focus has it.")
+        return
+    for focus in dict.fromkeys(r["focus"] for r in rows):
+        table = Table(
+            title=f"{focus}, {year}: {title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0), pad_edge=False,
+        )  # fmt: skip
+        table.add_column("Product group", overflow="fold", min_width=10)
+        table.add_column("Tier", justify="right")
+        for column in ("Cut", "With relief", "S2"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("Main way", overflow="fold", min_width=12)
+        table.add_column("Note", overflow="fold")
+        own = [r for r in rows if r["focus"] == focus]
+        for r in sorted(own, key=lambda r: (r["rank"] is None, r["rank"] or 0, r["group"] or "")):
+            note = [(r["reason"] or "").replace("_", " "), "same for every buyer" * r["same_for_every_country"]]
+            table.add_row(
+                names.get(r["group"], r["group"]) or f"HS6 {r['code']} itself",
+                str(r["tier"]),
+                _span(r["low"], r["high"]),
+                _span(r["relief_low"], r["relief_high"]),
+                "-" if r["relief"] is None else f"{r['relief']:.2f}" if r["relief"] < 100 else "> 100",
+                r["path"] or "-",
+                "; ".join(n for n in note if n),
+            )
+        console.print(table)
+    console.print(
+        f"{words[0].upper()}{words[1:]}. Share of the focus's supply of the group's product. With relief: the users "
+        "have the first call on everything that others sell elsewhere (S2), a lower bound. Of two figures the higher "
+        "takes what is unknown at its worst. Exports of what the country makes itself; its own use goes on."
+    )
+
+
+def _span(low: float | None, high: float | None) -> str:
+    """A share in per cent, or the two between which it lies; unknown where there is none."""
+    if low is None or high is None:
+        return "unknown"
+    first, last = f"{100 * low:.1f}", f"{100 * high:.1f}"
+    return f"{first} %" if first == last else f"{first}-{last} %"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from ketenpipe.errors import WrongUse
 
 #: Settings that are never shown, logged or handed to Dagster.
 SECRETS = ("comtrade_key",)
+#: ``spark://host:port``, several masters of one cluster with commas between them.
+SPARK_MASTER = re.compile(r"spark://(?P<hosts>[^\s/,:]+:\d{1,5}(?:,[^\s/,:]+:\d{1,5})*)", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -29,7 +31,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="KETENPIPE_", extra="forbid", frozen=True)
 
-    home: Path = Field(Path("data"), description="everything written goes under it")
+    home: Path = Field(
+        Path("data"),
+        description="everything written goes under it: a folder, or s3://bucket/prefix?endpoint_override=&scheme=&region=",
+    )
+    work: Path | None = Field(
+        None, description="of a home on an S3 store: folder of this machine for what needs a disk (default: user cache)"
+    )
     sources: str = Field(
         "sample", description="'sample', 'official' (fetched into raw/) or a drop folder of files in native layouts"
     )
@@ -46,9 +54,12 @@ class Settings(BaseSettings):
     minimum_import_kusd: float = Field(1000.0, ge=0, description="flags on smaller imports do not count (thousand USD)")
     seed: int = Field(20260101, description="seed of everything random")
     products: Literal["all", "catalogue"] | None = Field(
-        None, description="HS6 codes that are computed: all, or the catalogue's; by default all but of 'official'"
+        None, description="HS6 codes that are computed: all (by default), or the catalogue's"
     )
     fetch: bool = Field(True, description="whether a run on the official sources first fetches what changed")
+    engine: str = Field(
+        "duckdb", description="what runs the flow formulas: duckdb, or a Spark cluster spark://host:port"
+    )
     comtrade_key: SecretStr | None = Field(None, description="key of the UN Comtrade API; a secret, shown nowhere")
 
     @field_validator("focus", "bloc", mode="before")
@@ -74,6 +85,15 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", code):
                 raise ValueError(f"'{code}' is not the name of a bloc (capitals and digits, e.g. EU27)")
         return tuple(dict.fromkeys(value))
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, value: str) -> str:
+        if value != "duckdb" and not SPARK_MASTER.fullmatch(value):
+            raise ValueError(
+                f"'{value}' is no engine: it is duckdb, or the master of a Spark cluster as spark://host:port"
+            )
+        return value
 
     @field_validator("years")
     @classmethod
@@ -103,12 +123,8 @@ class Settings(BaseSettings):
 
     @property
     def chosen_products(self) -> Literal["all", "catalogue"]:
-        """Which HS6 codes are computed.
-
-        A whole BACI release is more than memory holds today, so official sources are computed for the catalogue's codes
-        unless somebody asks for all.
-        """
-        return self.products or ("catalogue" if self.sources == "official" else "all")
+        """Which HS6 codes are computed."""
+        return self.products or "all"
 
     def wanted_years(self, available: list[int]) -> list[int]:
         """The years of the sources that this run takes.
@@ -135,7 +151,7 @@ def load_settings(**overrides: Any) -> Settings:
     given = {k: v for k, v in overrides.items() if v is not None and v != ()}
     try:
         first = Settings(**given)
-        file = first.home / "ketenpipe.toml"
+        file = (first.work or first.home) / "ketenpipe.toml"
         if not file.exists():
             return first
 

@@ -47,6 +47,7 @@ def test_the_environment_is_read_when_asked_for(monkeypatch: pytest.MonkeyPatch,
         ({"depth": -1}, "depth"),
         ({"wgi_dimension": "XX"}, "wgi_dimension"),
         ({"minimum_import_kusd": -5}, "minimum_import_kusd"),
+        ({"engine": "spark"}, "engine"),
         ({"colour": "blue"}, "colour"),
     ],
 )
@@ -79,7 +80,7 @@ def test_twice_the_same_focus_is_once() -> None:
 def test_official_sources_are_computed_for_the_catalogue_unless_all_are_asked_for() -> None:
     assert load_settings().chosen_products == "all"
     assert load_settings(sources="somewhere").chosen_products == "all"
-    assert load_settings(sources="official").chosen_products == "catalogue"
-    assert load_settings(sources="official", products="all").chosen_products == "all"
+    assert load_settings(sources="official").chosen_products == "all"
+    assert load_settings(sources="official", products="catalogue").chosen_products == "catalogue"
     with pytest.raises(WrongUse, match="products"):
         load_settings(products="some")

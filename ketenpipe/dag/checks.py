@@ -7,7 +7,6 @@ publishing asset does not rely on that and reads the ledger itself.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -24,6 +23,7 @@ from ketenpipe.tables.registry import (
     ARCHIVE,
     BACI_FLOWS,
     CHAIN_EDGES,
+    CHAIN_INDICATORS,
     CHAIN_NODES,
     CHANGES,
     COMTRADE_ANNUAL,
@@ -34,9 +34,13 @@ from ketenpipe.tables.registry import (
     EXPOSURE,
     FLAGS,
     GOVERNANCE,
+    GRAPH_EDGES,
+    GRAPH_MEASURES,
+    GRAPH_NODES,
     HS_WEIGHTS,
     ICIO_ACCOUNTS,
     ICIO_AUDIT,
+    IMPORTERS,
     INDICATORS,
     INDUSTRY_COEFFICIENTS,
     INDUSTRY_EXPOSURE,
@@ -50,7 +54,12 @@ from ketenpipe.tables.registry import (
     NOWCAST,
     NOWCAST_CHECK,
     ORIGIN_MIX,
+    PATHS,
+    PRODUCT_INDICATORS,
     PRODUCT_INDUSTRIES,
+    PRODUCT_JOIN,
+    PRODUCT_TIERS,
+    PRODUCT_USES,
     PRODUCTION,
     RECONCILED_ANNUAL,
     RECONCILED_MONTHLY,
@@ -59,8 +68,11 @@ from ketenpipe.tables.registry import (
     RELIABILITY_MONTHLY,
     REPORTING_COVERAGE,
     REVIEW_DECISIONS,
+    SHOCKS,
     SOURCES,
     SUPPLY_MIX,
+    TIER_FLAGS,
+    TIER_INDICATORS,
     TRACING,
 )
 
@@ -75,6 +87,7 @@ class Audit:
         beside: further tables it reads.
         blocking: whether a failure stops everything downstream in the same run; else it warns.
         shape: for a table by partition, the columns whose distinct values the audit needs.
+        singly: for a table by partition: it holds of each by itself, so that what passed before is not read again.
     """
 
     table: Table
@@ -82,6 +95,7 @@ class Audit:
     beside: tuple[Table, ...] = field(default=())
     blocking: bool = True
     shape: tuple[str, ...] = ()
+    singly: bool = False
 
     @property
     def name(self) -> str:
@@ -102,19 +116,13 @@ AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
     "mining": ((MINING_PRODUCTION,), (Audit(MINING_PRODUCTION, checks.no_total_rows),)),
     "concordances": ((HS_WEIGHTS,), (Audit(HS_WEIGHTS, checks.weights_sum_to_one),)),
     "input_files": ((INPUT_FILES,), ()),
-    "origin_tracing": (
-        (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX),
-        (
-            Audit(PRODUCTION, checks.no_total_rows),
-            Audit(ORIGIN_MIX, checks.origin_rows_sum_to_one),
-            Audit(TRACING, checks.tracing_rows_sum_to_supply),
-            Audit(SUPPLY_MIX, checks.supply_shares_sum_to_one),
-        ),
-    ),
     "look_through": (
         (CHAIN_NODES, CHAIN_EDGES, EXPOSURE),
         (Audit(EXPOSURE, checks.lookthrough_sums_to_one),),
     ),
+    "paths": ((PATHS,), ()),
+    "supply_graph": ((GRAPH_NODES, GRAPH_EDGES, GRAPH_MEASURES), ()),
+    "shocks": ((SHOCKS,), ()),
     "industry_layer": ((INDUSTRY_EXPOSURE, INDUSTRY_TIERS, INDUSTRY_MEASURES, INDUSTRY_COEFFICIENTS), ()),
     "product_industries": ((PRODUCT_INDUSTRIES,), ()),
     "governance_risk": ((COUNTRY_RISK,), ()),
@@ -124,7 +132,8 @@ AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
     ),
     "nowcast": ((NOWCAST,), ()),
     "nowcast_check": ((NOWCAST_CHECK,), ()),
-    "supply_risk": ((INDICATORS, FLAGS), (Audit(INDICATORS, checks.hhi_within_bounds, (SUPPLY_MIX,)),)),
+    "chain_risk": ((CHAIN_INDICATORS,), (Audit(CHAIN_INDICATORS, checks.hhi_within_bounds),)),
+    "supply_risk": ((INDICATORS, FLAGS), ()),
     "crma": ((CRMA_MONITOR,), ()),
     "dossiers": ((DOSSIERS, REVIEW_DECISIONS), ()),
     "reporting": ((CHANGES,), ()),
@@ -177,12 +186,29 @@ def _of_step(step: str, tables: Sequence[Table], more: Sequence[Audit]) -> dg.As
             return held[table.name]
 
         for audit in audits:
-            result = audit.check(read(audit.table), *(read(t) for t in audit.beside))
+            if audit.table in STREAMED and audit.name == checks.schema_and_keys.__name__:
+                result = _stream_holds(workspace, audit.table)
+            else:
+                result = audit.check(read(audit.table), *(read(t) for t in audit.beside))
             passed = passed and (result.passed or not audit.blocking)
             yield shown(audit, result)
         (note_checked if passed else forget_checked)(workspace, [(key(table), None) for table in tables])
 
     return checked
+
+
+#: Tables that are written as streams, and so checked: they may be larger than memory.
+STREAMED = (INDICATORS, FLAGS)
+
+
+def _stream_holds(workspace: Workspace, table: Table) -> checks.CheckResult:
+    """:func:`ketenpipe.tables.checks.schema_and_keys` of a stored table, a row group in memory at a time."""
+    name = checks.schema_and_keys.__name__
+    try:
+        rows = workspace.store.check(table)
+    except ContractBroken as broken:
+        return checks.CheckResult(name, False, str(broken), workspace.store.rows(table), {"table": table.name})
+    return checks.CheckResult(name, True, f"{rows} rows of {table.name} hold their contract", rows)
 
 
 #: Tables by partition: what must hold of each partition, and of what the partitions have in common.
@@ -198,6 +224,21 @@ PARTITIONED: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
             Audit(ICIO_AUDIT, checks.accounts_are_unremarkable, blocking=False),
         ),
     ),
+    "origin_tracing": (
+        (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX),
+        (
+            Audit(PRODUCTION, checks.no_total_rows, singly=True),
+            Audit(ORIGIN_MIX, checks.origin_rows_sum_to_one, singly=True),
+            Audit(TRACING, checks.tracing_rows_sum_to_supply, singly=True),
+            Audit(SUPPLY_MIX, checks.supply_shares_sum_to_one, singly=True),
+        ),
+    ),
+    "product_risk": (
+        (PRODUCT_INDICATORS,),
+        (Audit(PRODUCT_INDICATORS, checks.hhi_within_bounds, (SUPPLY_MIX,), singly=True),),
+    ),
+    "importers": ((IMPORTERS,), ()),
+    "product_tiers": ((PRODUCT_USES, PRODUCT_JOIN, PRODUCT_TIERS, TIER_INDICATORS, TIER_FLAGS), ()),
     "comtrade_months": ((COMTRADE_MONTHLY,), ()),
     "comtrade_years": ((COMTRADE_ANNUAL,), ()),
     "reconciled_months": ((RECONCILED_MONTHLY, MARGINS_MONTHLY, RELIABILITY_MONTHLY), ()),
@@ -241,6 +282,11 @@ def _of_partitions(step: str, tables: Sequence[Table], more: Sequence[Audit]) ->
                 result = checks.CheckResult(schema.name, False, str(first[1]), rows, {"partition": first[0]})
             yield shown(schema, result, {"partitions read": read})
         for audit in more:
+            if audit.singly:
+                result, broken_in = _singly(workspace, versions, audit)
+                failed |= {(key(audit.table), p) for p in broken_in if audit.blocking}
+                yield shown(audit, result)
+                continue
             parts = {p: _part(workspace, audit, p) for p in _stored(workspace, audit.table)}
             result = audit.check(pa.concat_tables(parts.values()) if parts else audit.table.empty())
             if audit.blocking and not result.passed:
@@ -252,6 +298,25 @@ def _of_partitions(step: str, tables: Sequence[Table], more: Sequence[Audit]) ->
         forget_checked(workspace, failed)
 
     return checked
+
+
+def _singly(workspace: Workspace, versions: Versions, audit: Audit) -> tuple[checks.CheckResult, list[str]]:
+    """An audit partition by partition, those that passed before left out: the result, and where it does not hold."""
+    rows, looked, broken_in = 0, 0, []
+    first: checks.CheckResult | None = None
+    for partition in _stored(workspace, audit.table):
+        if versions.fresh(key(audit.table), partition):
+            continue
+        looked += 1
+        result = audit.check(*(workspace.store.read(t, [partition]) for t in (audit.table, *audit.beside)))
+        rows += result.rows
+        if not result.passed:
+            broken_in.append(partition)
+            first = first or result
+    if first is not None:
+        return first, broken_in
+    sentence = f"holds of {looked} partitions ({rows:,} rows or groups of rows), and of the others as before"
+    return checks.CheckResult(audit.name, True, sentence, rows), []
 
 
 def _stored(workspace: Workspace, table: Table) -> list[str]:
@@ -299,7 +364,7 @@ def sources_are_fresh(workspace: Workspace) -> dg.AssetCheckResult:
     """What is stale is told by when upstream was last looked at, so that reading an old month anew freshens nothing."""
     if not workspace.official:
         return dg.AssetCheckResult(passed=True, description="a folder is not watched: its files are as they were put")
-    rows = official_status(Path(workspace.home), workspace.upstreams(), datetime.now(UTC))
+    rows = official_status(workspace.folder, workspace.upstreams(), datetime.now(UTC))
     stale = [row for row in rows if row.stale and row.enabled]
     sentence = "; ".join(f"{row.slot}: {row.why}" for row in stale) or f"{len(rows)} sources, none of them stale"
     return dg.AssetCheckResult(

@@ -5,7 +5,7 @@ and read one year at a time; a range of years is one call.
 """
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 import pyarrow as pa
@@ -51,7 +51,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         table, store = table_of(context.asset_key), self.workspace.store
         store.sweep()
         if not table.partitioned:
-            self._write(table, obj, None)
+            write_table(self.workspace, table, obj, None)
             return
         asked = list(context.asset_partition_keys)
         parts = [(asked[0], obj)] if isinstance(obj, pa.Table | Stream) else obj
@@ -59,7 +59,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         for year, part in parts:
             if year not in asked:
                 raise KetenpipeError(f"table {table.name}: the year {year} was not asked for")
-            self._write(table, part, year)
+            write_table(self.workspace, table, part, year)
             written.append(year)
         if missing := sorted(set(asked) - set(written)):
             raise KetenpipeError(f"table {table.name}: the year(s) {', '.join(missing)} were asked for and not made")
@@ -82,17 +82,35 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             return self.workspace.flows(asked)
         return self.workspace.store.read(table, asked)
 
-    def _write(self, table: Table, data: pa.Table | Stream, partition: str | None) -> None:
-        """Write a table, with the fingerprint of what it was made of in the same file."""
-        store = self.workspace.store
-        fingerprint = Versions(self.workspace).made_now(key(table), partition).encode()
-        if isinstance(data, Stream):
-            # A chain, for whoever makes the batches may add to its own on the way.
-            noted = ChainMap({FINGERPRINT: fingerprint}, data.metadata)  # type: ignore[arg-type]
-            store.write_stream(table, Stream(data.batches, noted), partition)
-        else:
-            held = {**(data.schema.metadata or {}), FINGERPRINT: fingerprint}
-            store.write(table, data.replace_schema_metadata(held), partition)
+
+def write_table(workspace: Workspace, table: Table, data: pa.Table | Stream, partition: str | None) -> None:
+    """Write a table (or a partition), with the fingerprint of what it was made of in the same file."""
+    store = workspace.store
+    fingerprint = Versions(workspace).made_now(key(table), partition).encode()
+    if isinstance(data, Stream):
+        # A chain, for whoever makes the batches may add to its own on the way.
+        noted = ChainMap({FINGERPRINT: fingerprint}, data.metadata)  # type: ignore[arg-type]
+        store.write_stream(table, Stream(data.batches, noted), partition)
+    else:
+        held = {**(data.schema.metadata or {}), FINGERPRINT: fingerprint}
+        store.write(table, data.replace_schema_metadata(held), partition)
+
+
+def write_parts(
+    context: dg.AssetExecutionContext, workspace: Workspace, partition: str, parts: Mapping[Table, pa.Table | Stream]
+) -> None:
+    """Write several tables of one partition, so that what makes them together holds one partition at a time.
+
+    Each is replaced by itself; a run that is killed between two of them leaves the step stale.
+    """
+    workspace.store.sweep()
+    for table, data in parts.items():
+        write_table(workspace, table, data, partition)
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": workspace.store.rows(table, partition)},
+            asset_key=key(table),
+            partition_key=partition,
+        )
 
 
 def refuse_stale_release(workspace: Workspace, years: Iterable[str]) -> None:

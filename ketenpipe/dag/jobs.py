@@ -6,7 +6,6 @@ belong here: what is stale (:mod:`ketenpipe.dag.run`).
 """
 
 import hashlib
-from pathlib import Path
 
 import dagster as dg
 
@@ -74,7 +73,7 @@ def new_reports_sensor(context: dg.SensorEvaluationContext, workspace: Workspace
     try:
         if workspace.comtrade_key() is None:
             return dg.SkipReason("there is no key of UN Comtrade (set KETENPIPE_COMTRADE_KEY)")
-        found = news(Path(workspace.home), workspace.upstreams(), workspace.codes_to_ask())
+        found = news(workspace.folder, workspace.upstreams(), workspace.codes_to_ask())
     except KetenpipeError as error:
         return dg.SkipReason(str(error))
     if not found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,11 @@ import pyarrow as pa
 from pydantic import PrivateAttr, SecretStr
 
 from ketenpipe.chain.catalogue import HS_REVISIONS, Reference, hs_code_labels, load_reference, validate
+from ketenpipe.chain.lookthrough import TracedYears, codes_by_revision
+from ketenpipe.chain.tracing import Tracing
 from ketenpipe.errors import HomeLocked, InputRefused, WrongUse
 from ketenpipe.review.amendments import amended
-from ketenpipe.review.ledger import ledger_path, read_ledger
+from ketenpipe.review.ledger import ledger_sha256, read_ledger
 from ketenpipe.settings import SECRETS, Settings, load_settings
 from ketenpipe.sources.archive import Archive
 from ketenpipe.sources.baci import BaciYear, list_years
@@ -35,8 +37,26 @@ from ketenpipe.sources.official import codes_to_ask
 from ketenpipe.sources.places import Inventory, discover, embedded
 from ketenpipe.sources.upstreams import Upstreams, load_upstreams
 from ketenpipe.tables.contract import Table
+from ketenpipe.tables.home import Place, shared_place
 from ketenpipe.tables.lock import home_lock
-from ketenpipe.tables.registry import BACI_FLOWS, HS_WEIGHTS, ICIO_ACCOUNTS, ICIO_AUDIT, TABLES
+from ketenpipe.tables.registry import (
+    BACI_FLOWS,
+    HS_WEIGHTS,
+    ICIO_ACCOUNTS,
+    ICIO_AUDIT,
+    IMPORTERS,
+    ORIGIN_MIX,
+    PRODUCT_INDICATORS,
+    PRODUCT_JOIN,
+    PRODUCT_TIERS,
+    PRODUCT_USES,
+    PRODUCTION,
+    SUPPLY_MIX,
+    TABLES,
+    TIER_FLAGS,
+    TIER_INDICATORS,
+    TRACING,
+)
 from ketenpipe.tables.store import Store
 
 #: The tag of runs that the command started, and not Dagster by itself.
@@ -48,6 +68,16 @@ READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
 #: Lists that are no part of the catalogue's own hash.
 LISTS = ("hs_icio.csv", "icio_industries.csv", "hs_codes/*.csv")
 THRESHOLDS = ("thresholds.toml",)
+#: Tables that have BACI's years.
+BACI_TABLES = frozenset(
+    t.name
+    for t in (
+        BACI_FLOWS, PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX, PRODUCT_INDICATORS, PRODUCT_USES, PRODUCT_JOIN,
+        PRODUCT_TIERS, TIER_INDICATORS, TIER_FLAGS, IMPORTERS,
+    )
+)  # fmt: skip
+
+ICIO_TABLES = frozenset((ICIO_ACCOUNTS.name, ICIO_AUDIT.name))
 
 #: Path, size, time of the last write, time of the last change of anything (which no copying tool sets back), inode.
 Stamp = tuple[str, int, int, int, int]
@@ -109,6 +139,7 @@ class Workspace(dg.ConfigurableResource):
     """The home of a run and what it was told. While a run uses it, it holds the home's lock."""
 
     home: str
+    work: str | None = None
     sources: str
     focus: list[str]
     bloc: list[str]
@@ -118,6 +149,7 @@ class Workspace(dg.ConfigurableResource):
     wgi_dimension: str
     minimum_import_kusd: float
     seed: int
+    engine: str
 
     products: str | None
     fetch: bool
@@ -152,7 +184,7 @@ class Workspace(dg.ConfigurableResource):
         until, told = time.monotonic() + PATIENCE, False
         while True:
             try:
-                stack.enter_context(home_lock(Path(self.home), f"Dagster run {context.run.run_id}"))
+                stack.enter_context(home_lock(self.place, f"Dagster run {context.run.run_id}"))
                 return
             except HomeLocked as taken:
                 if time.monotonic() >= until:
@@ -198,8 +230,7 @@ class Workspace(dg.ConfigurableResource):
     @_once
     def ledger_sha256(self) -> str | None:
         """The hash of the decision ledger; None where nothing was decided yet."""
-        path = ledger_path(Path(self.home))
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+        return ledger_sha256(self.place)
 
     @_once
     def lists(self) -> dict[str, list[tuple[str, str]]]:
@@ -211,15 +242,25 @@ class Workspace(dg.ConfigurableResource):
         }
 
     @property
+    def place(self) -> Place:
+        """The home: a folder, or a place on an S3 store."""
+        return shared_place(self.home, self.work)
+
+    @property
+    def folder(self) -> Path:
+        """Where what needs a disk of this machine lies: the home itself, or the working folder of one on S3."""
+        return self.place.work
+
+    @property
     def store(self) -> Store:
         """The tables under the home."""
-        return Store(Path(self.home))
+        return Store(self.place)
 
     @property
     def sources_dir(self) -> Path:
         """The embedded sample, the archive under the home, or the drop folder."""
         if self.official:
-            return Archive(Path(self.home)).root
+            return Archive(self.folder).root
         return embedded("sample") if self.sources == "sample" else Path(self.sources)
 
     @property
@@ -233,7 +274,7 @@ class Workspace(dg.ConfigurableResource):
 
     def comtrade_key(self) -> SecretStr | None:
         """The key of UN Comtrade, read from the settings when it is needed: a resource's fields are shown."""
-        return load_settings(home=Path(self.home)).comtrade_key
+        return load_settings(home=Path(self.home), work=self.work).comtrade_key
 
     @property
     def reference_dirs(self) -> tuple[Path, ...]:
@@ -243,7 +284,7 @@ class Workspace(dg.ConfigurableResource):
             InputRefused: the folder that was given is not there.
         """
         dirs = [embedded("reference")]
-        own = Path(self.home) / "reference"
+        own = self.folder / "reference"
         if own.is_dir() and own.resolve() != dirs[0].resolve():
             dirs.append(own)
         if self.catalogue is not None:
@@ -271,7 +312,7 @@ class Workspace(dg.ConfigurableResource):
         root = self.sources_dir
         if self.official:
             upstreams = self.upstreams()
-            return _official(Path(self.home), _stamp(root), upstreams.path, upstreams.model_dump_json())
+            return _official(self.folder, _stamp(root), upstreams.path, upstreams.model_dump_json())
         return _inventory(root, _stamp(root))
 
     @_once
@@ -316,16 +357,45 @@ class Workspace(dg.ConfigurableResource):
 
     def availability(self) -> pa.Table:
         """Every dataset that UN Comtrade was last seen to hold; of a drop folder, those that it holds itself."""
-        seen = last_availability(Path(self.home)) if self.official else None
+        seen = last_availability(self.folder) if self.official else None
         return self.datasets() if seen is None else seen.table()
+
+    def read(
+        self, table: Table, *, columns: Sequence[str] | None = None, codes: Collection[str] | None = None
+    ) -> pa.Table:
+        """A stored table; of one by partition, those that the sources ask for."""
+        asked = [p for p in self.partitions(table.name) if p is not None] if table.partitioned else None
+        return self.store.read(table, asked, columns=columns, codes=codes)
 
     def flows(self, years: Iterable[str]) -> pa.Table:
         """The flows of some years, of the products that are computed."""
-        codes = None
-        if self.settings.chosen_products == "catalogue":
-            nodes = self.reference().nodes.values()
-            codes = {code for node in nodes for revision in HS_REVISIONS for code in node.codes(revision)}
+        codes = self.catalogue_codes() if self.settings.chosen_products == "catalogue" else None
         return self.store.read(BACI_FLOWS, years, codes=codes)
+
+    def flows_of(self, year: str) -> pa.Table | Iterator[pa.RecordBatch]:
+        """The flows of one year, of the products that are computed: a batch at a time where they are all."""
+        if self.settings.chosen_products == "catalogue":
+            return self.flows([year])
+        return self.store.batches(BACI_FLOWS, year)
+
+    @_once
+    def catalogue_codes(self) -> frozenset[str]:
+        """The HS6 codes of the catalogue's nodes, in every HS revision that it knows."""
+        nodes = self.reference().nodes.values()
+        return frozenset(code for node in nodes for revision in HS_REVISIONS for code in node.codes(revision))
+
+    def traced_years(self) -> TracedYears:
+        """Step one of every year, cut down to the codes of the catalogue; read when it is asked for."""
+        codes, store = self.catalogue_codes(), self.store
+        years = [str(p) for p in self.partitions(TRACING.name)]
+        held = [pair for year in years for pair in store.distinct(TRACING, ("hs_revision", "code"), year)]
+
+        def of(year: int) -> Tracing:
+            parts = (store.read(t, [str(year)], codes=codes) for t in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX))
+            return Tracing(*parts)
+
+        available = codes_by_revision({"hs_revision": r, "code": c} for r, c in held)
+        return TracedYears(available, tuple(int(year) for year in years), of)
 
     def without_codes(self, reports: Table, flows: Table) -> list[str]:
         """The periods of which reports are held and no reconciled flow came of them."""
@@ -344,7 +414,7 @@ class Workspace(dg.ConfigurableResource):
         """The HS6 codes that UN Comtrade is asked for: those of the catalogue, in every HS revision in use."""
         reference = self.reference()
         codes: set[str] = set()
-        pairs = read_concordances(Archive(Path(self.home)).inventory(self.upstreams(), trade_needed=False)).table
+        pairs = read_concordances(Archive(self.folder).inventory(self.upstreams(), trade_needed=False)).table
         for revision in HS_REVISIONS:
             own = {code for node in reference.nodes.values() for code in node.codes(revision)}
             codes |= codes_to_ask(own, revision, pairs)
@@ -352,9 +422,9 @@ class Workspace(dg.ConfigurableResource):
 
     def partitions(self, table: str) -> list[str | None]:
         """The partitions that the sources ask for of a table; one without a name where it has none."""
-        if table == BACI_FLOWS.name:
+        if table in BACI_TABLES:
             return [str(year) for year in self.baci_years()]
-        if table in (ICIO_ACCOUNTS.name, ICIO_AUDIT.name):
+        if table in ICIO_TABLES:
             return [str(year) for year in self.icio_years()]
         contract = TABLES.get(table)
         if contract is None or not contract.partitioned:
@@ -367,7 +437,7 @@ class Workspace(dg.ConfigurableResource):
         if (parent, child) == (BACI_FLOWS.name, HS_WEIGHTS.name):
             return [str(self.newest_baci()[1])]
         asked = self.partitions(parent)
-        if partition is None or asked == [None]:
+        if partition is None or asked == [None] or (parent in ICIO_TABLES and child in BACI_TABLES):
             return asked
         if child.endswith("_monthly"):
             return [p for p in asked if p in months_to(partition)]
@@ -379,4 +449,4 @@ class Workspace(dg.ConfigurableResource):
         labels = hs_code_labels(*self.reference_dirs)
         reference = load_reference(*self.reference_dirs)
         validate(reference, {revision: set(codes) for revision, codes in labels.items()})
-        return amended(reference, read_ledger(Path(self.home)))
+        return amended(reference, read_ledger(self.place))

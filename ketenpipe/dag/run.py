@@ -59,12 +59,19 @@ STEPS = {
     "input_files": "Recording every input file",
     "origin_tracing": "Tracing every product to where it was made",
     "look_through": "Looking through the chains",
+    "paths": "Walking the paths behind each exposure",
+    "supply_graph": "Putting the supply graph together",
+    "shocks": "Reckoning shocks",
     "product_industries": "Assigning products to industries",
     "industry_layer": "Looking through the input-output table",
     "governance_risk": "Scoring governance",
     "nowcast": "Extending the series by recent months",
     "nowcast_check": "Holding the nowcast against BACI",
-    "supply_risk": "Computing indicators and flags",
+    "product_risk": "Computing the figures of every product",
+    "importers": "Comparing every importer of every product",
+    "product_tiers": "Looking into every product by its industry's recipe",
+    "chain_risk": "Computing the figures of nodes and chains",
+    "supply_risk": "Putting indicators and flags together",
     "crma": "Holding materials against the CRMA benchmark",
     "dossiers": "Gathering the evidence of each group",
     "register": "Passing verdicts",
@@ -157,8 +164,8 @@ def run_pipeline(settings: Settings, tell: Tell | None = None, *, instance: dg.D
     graph = definitions.resolve_asset_graph()
     steps = steps_of(definitions)
     with (
-        home_lock(settings.home, "ketenpipe run"),
-        nullcontext(instance) if instance is not None else open_instance(settings.home) as held,
+        home_lock(workspace.place, "ketenpipe run"),
+        nullcontext(instance) if instance is not None else open_instance(workspace.folder) as held,
     ):
         assert held is not None
         _bury(held)

@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from ketenpipe.tables.contract import Table
+from ketenpipe.tables.registry import ICIO_ACCOUNTS, ICIO_AUDIT
 
 
 def key(table: Table) -> dg.AssetKey:
@@ -41,6 +42,7 @@ def spec(
     *,
     kinds: Iterable[str] = ("python",),
     freshness_policy: dg.FreshnessPolicy | None = None,
+    deps: Iterable[Table] = (),
 ) -> dg.AssetSpec:
     """The asset of one table.
 
@@ -49,6 +51,7 @@ def spec(
         method: how it is made, with the formula.
         kinds: besides ``parquet``.
         freshness_policy: how old the latest materialisation may be.
+        deps: the tables that it reads, where they are no inputs of its function.
     """
     return dg.AssetSpec(
         key(table),
@@ -63,7 +66,15 @@ def spec(
             "key": ", ".join(table.key) or "none",
         },
         freshness_policy=freshness_policy,
+        deps=[_dep(t) for t in deps],
     )
+
+
+def _dep(table: Table) -> dg.AssetDep:
+    """A table that is read, all of its partitions where they are no years of trade."""
+    if table.name in (ICIO_ACCOUNTS.name, ICIO_AUDIT.name):
+        return dg.AssetDep(key(table), partition_mapping=dg.AllPartitionMapping())
+    return dg.AssetDep(key(table))
 
 
 def out(

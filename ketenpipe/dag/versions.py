@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
 
-from ketenpipe.dag.resources import Workspace, stamp_of
+from ketenpipe.dag.resources import Workspace
 from ketenpipe.errors import KetenpipeError
 from ketenpipe.observatory import reader
 from ketenpipe.observatory.catalogue_db import catalogue_path
@@ -32,7 +31,6 @@ from ketenpipe.sources.opening import sha256_of
 from ketenpipe.sources.places import SourceFile
 from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import TABLES
-from ketenpipe.tables.store import write_bytes_atomic
 
 #: Where a table's Parquet file keeps its fingerprint (store metadata: never part of a release).
 FINGERPRINT = b"ketenpipe.fingerprint"
@@ -54,10 +52,16 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("chain_nodes", "chain_edges", "exposure"), (*FOCI, "depth")),
     **dict.fromkeys(("industry_exposure", "industry_tiers", "industry_measures", "industry_coefficients"), FOCI),
     "product_industries": (),
+    **dict.fromkeys(("paths", "graph_nodes", "graph_edges", "graph_measures"), ()),
+    "shocks": FOCI,
     "country_risk": ("wgi_dimension",),
     "nowcast": FOCI,
     "nowcast_check": (),
-    **dict.fromkeys(("indicators", "flags"), (*FOCI, "products", "minimum_import_kusd")),
+    "product_indicators": (*FOCI, "products"),
+    "importers": ("products",),
+    **dict.fromkeys(("product_uses", "product_join", "product_tiers", "tier_indicators", "tier_flags"), ()),
+    "chain_indicators": FOCI,
+    **dict.fromkeys(("indicators", "flags"), ("minimum_import_kusd",)),
     **dict.fromkeys(("dossiers", "review_decisions"), ()),
     "crma_monitor": (),
     **dict.fromkeys(("register", "labels", "sources"), (*FOCI, "minimum_import_kusd")),
@@ -84,7 +88,7 @@ class Passed:
 
     made_of: str
     sha256: str
-    stamp: tuple[str, int, int, int, int] | None = None
+    stamp: tuple[str | int, ...] | None = None
 
 
 def _hash(*parts: Any) -> str:
@@ -149,7 +153,7 @@ class Versions:
             lists["lists"],
             lists["thresholds"] if folder in ("risk", "observatory") else None,
             self.workspace.ledger_sha256() if name in LEDGER else None,
-            reader.read_pointer(Path(self.workspace.home)) if name in OF_RELEASE else None,
+            reader.read_pointer(self.workspace.place) if name in OF_RELEASE else None,
         )
 
     def _chosen(self, names: tuple[str, ...]) -> str:
@@ -182,13 +186,13 @@ class Versions:
             reports = workspace.comtrade_periods().get(str(partition))
             return None if reports is None else [(*_of_file(p.file), p.entry, p.superseded) for p in reports.parts]
         if name == "reporting_coverage":
-            seen = last_availability(Path(workspace.home)) if workspace.official else None
+            seen = last_availability(workspace.folder) if workspace.official else None
             return None if seen is None else sorted((d.slot, d.checksum) for d in seen.datasets)
         if name.startswith(("reconciled_", "margins_", "reliability_")):
             return None  # of tables upstream only: the product lists that it looks into are those of the flows
         kept = None
         if name == "archive" and workspace.official:  # superseded files and those of other slots are listed too
-            kept = [(f.relative, f.sha256) for f in Archive(Path(workspace.home)).files()]
+            kept = [(f.relative, f.sha256) for f in Archive(workspace.folder).files()]
         reference = sorted(workspace.reference().file_sha256.items())
         return [_of_file(f) for f in inventory.files], [repr(u) for u in inventory.unrecognised], kept, reference
 
@@ -232,10 +236,12 @@ class Versions:
         if known is None:
             return None
         table = table_of(key)
-        if table is not None and known.stamp is not None:
-            path = self.workspace.store.path(table, partition)
-            if path.exists() and stamp_of(path) == known.stamp:
-                return known
+        if (
+            table is not None
+            and known.stamp is not None
+            and self.workspace.store.stamp(table, partition) == known.stamp
+        ):
+            return known
         return known if left_by(self.workspace, key, partition) == known.sha256 else None
 
     def fresh(self, key: dg.AssetKey, partition: str | None = None) -> bool:
@@ -252,7 +258,7 @@ def table_of(key: dg.AssetKey) -> Table | None:
 
 def pictures_folder(workspace: Workspace) -> Path:
     """Where pictures lie until they are published."""
-    return Path(workspace.home) / "tables" / "observatory" / "pictures"
+    return workspace.folder / "tables" / "observatory" / "pictures"
 
 
 def left_by(workspace: Workspace, key: dg.AssetKey, partition: str | None = None) -> str | None:
@@ -261,10 +267,9 @@ def left_by(workspace: Workspace, key: dg.AssetKey, partition: str | None = None
     Raises:
         ReleaseDamaged: the pointer to the latest release, or that release, cannot be read.
     """
-    home, table = Path(workspace.home), table_of(key)
+    home, table = workspace.place, table_of(key)
     if table is not None:
-        path = workspace.store.path(table, partition)
-        return sha256_of(path) if path.exists() else None
+        return workspace.store.sha256(table, partition)
     if key.path[-1] == "pictures":
         drawn = sorted(pictures_folder(workspace).glob("*.png"))
         return _hash([(p.name, sha256_of(p)) for p in drawn]) if drawn else None
@@ -280,8 +285,7 @@ def _name(key: dg.AssetKey, partition: str | None) -> str:
     return key.to_user_string() + (f"@{partition}" if partition else "")
 
 
-def _checked_path(workspace: Workspace) -> Path:
-    return Path(workspace.home) / "tables" / "checked.json"
+CHECKED = "tables/checked.json"
 
 
 def read_checked(workspace: Workspace) -> dict[str, Passed]:
@@ -290,11 +294,11 @@ def read_checked(workspace: Workspace) -> dict[str, Passed]:
     Raises:
         KetenpipeError: the record is not readable.
     """
-    path = _checked_path(workspace)
-    if not path.exists():
+    found = workspace.place.look(CHECKED)
+    if found is None:
         return {}
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(found[0])
         return {
             str(name): Passed(
                 str(held["made_of"]), str(held["sha256"]), None if held["stamp"] is None else tuple(held["stamp"])
@@ -303,7 +307,9 @@ def read_checked(workspace: Workspace) -> dict[str, Passed]:
             if not isinstance(held, str)  # as it was written before it held hashes of files: made anew
         }
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise KetenpipeError(f"{path}: not readable ({error}); remove it, everything is then made anew.") from error
+        raise KetenpipeError(
+            f"{workspace.place.text(CHECKED)}: not readable ({error}); remove it, everything is then made anew."
+        ) from error
 
 
 def note_checked(workspace: Workspace, passed: Iterable[tuple[dg.AssetKey, str | None]]) -> None:
@@ -312,10 +318,12 @@ def note_checked(workspace: Workspace, passed: Iterable[tuple[dg.AssetKey, str |
     for key, partition in passed:
         table = table_of(key)
         assert table is not None
-        path = workspace.store.path(table, partition)
-        made_of = (pq.read_schema(path).metadata or {}).get(FINGERPRINT)
+        store = workspace.store
+        made_of = store.metadata(table, partition).get(FINGERPRINT)
         if made_of is not None:
-            known[_name(key, partition)] = Passed(made_of.decode(), sha256_of(path), stamp_of(path))
+            left = store.sha256(table, partition)
+            assert left is not None
+            known[_name(key, partition)] = Passed(made_of.decode(), left, store.stamp(table, partition))
     _write_checked(workspace, known)
 
 
@@ -335,4 +343,4 @@ def forget_checked(workspace: Workspace, failed: Iterable[tuple[dg.AssetKey, str
 
 def _write_checked(workspace: Workspace, known: Mapping[str, Passed]) -> None:
     content = {name: asdict(held) for name, held in known.items()}
-    write_bytes_atomic(_checked_path(workspace), json.dumps(content, indent=1, sort_keys=True).encode())
+    workspace.place.write(CHECKED, json.dumps(content, indent=1, sort_keys=True).encode())

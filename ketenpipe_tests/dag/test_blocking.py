@@ -26,7 +26,7 @@ from ketenpipe_tests.upstream.comtrade import Trade, api_row, envelope
 
 
 def test_shares_that_do_not_add_up_publish_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = chain_tracing.build_tracing
+    real = chain_tracing.trace_year
 
     def leaking(*arguments: object, **named: object) -> chain_tracing.Tracing:
         traced = real(*arguments, **named)  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def test_shares_that_do_not_add_up_publish_nothing(tmp_path: Path, monkeypatch: 
         mix = traced.supply_mix.set_column(at, SUPPLY_MIX.column("share_traced").field(), halved)
         return chain_tracing.Tracing(traced.production, traced.origin_mix, traced.tracing, mix)
 
-    monkeypatch.setattr(chain_assets, "build_tracing", leaking)
+    monkeypatch.setattr(chain_assets, "trace_year", leaking)
     with pytest.raises(ContractBroken, match="share_traced"):
         run_pipeline(load_settings(home=tmp_path, years="2022", focus=("NLD",)))
     assert not (tmp_path / "releases").exists()

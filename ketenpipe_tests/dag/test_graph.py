@@ -26,11 +26,14 @@ ASSETS = {
         "reconciled_monthly", "reliability_annual", "reliability_monthly", "reporting_coverage",
     ],
     "chain": [
-        "chain_edges", "chain_nodes", "exposure", "industry_coefficients", "industry_exposure",
-        "industry_measures", "industry_tiers", "origin_mix", "product_industries", "production",
-        "supply_mix", "tracing",
+        "chain_edges", "chain_nodes", "exposure", "graph_edges", "graph_measures", "graph_nodes",
+        "industry_coefficients", "industry_exposure", "industry_measures", "industry_tiers", "origin_mix", "paths",
+        "product_industries", "product_join", "product_tiers", "product_uses", "production", "supply_mix", "tracing",
     ],
-    "risk": ["country_risk", "flags", "indicators", "nowcast", "nowcast_check"],
+    "risk": [
+        "chain_indicators", "country_risk", "flags", "importers", "indicators", "nowcast", "nowcast_check",
+        "product_indicators", "shocks", "tier_flags", "tier_indicators",
+    ],
     "review": ["dossiers", "review_decisions"],
     "observatory": [
         "catalogue", "changes", "crma_monitor", "labels", "pictures", "register", "release", "sources",
@@ -80,6 +83,17 @@ def test_each_source_has_its_partitions(definitions: dg.Definitions) -> None:
     }
     assert schemes == {
         "baci_flows": BACI.definition,
+        "production": BACI.definition,
+        "origin_mix": BACI.definition,
+        "tracing": BACI.definition,
+        "supply_mix": BACI.definition,
+        "product_indicators": BACI.definition,
+        "importers": BACI.definition,
+        "product_uses": BACI.definition,
+        "product_join": BACI.definition,
+        "product_tiers": BACI.definition,
+        "tier_indicators": BACI.definition,
+        "tier_flags": BACI.definition,
         "icio_accounts": ICIO.definition,
         "icio_audit": ICIO.definition,
         "comtrade_annual": COMTRADE_YEARS.definition,

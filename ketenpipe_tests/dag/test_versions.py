@@ -52,8 +52,11 @@ from ketenpipe.tables import checks
 from ketenpipe.tables.registry import (
     ARCHIVE,
     BACI_FLOWS,
+    CHAIN_EDGES,
+    CHAIN_NODES,
     COUNTRY_RISK,
     DOSSIERS,
+    EXPOSURE,
     GOVERNANCE,
     INDICATORS,
     INPUT_FILES,
@@ -72,11 +75,16 @@ SOURCES = {
 LISTED = {"archive", "input_files", "register", "pictures", "publishing", "reporting", "catalogue"}
 #: What follows from changed scores of governance.
 SCORED = {
-    "governance", "governance_risk", "nowcast", "supply_risk", "nowcast_check", "crma", "dossiers", "register",
+    "governance", "governance_risk", "nowcast", "product_risk", "product_tiers", "chain_risk", "supply_risk", "nowcast_check", "crma", "dossiers", "register",
     "pictures", "publishing", "reporting", "catalogue",
 }  # fmt: skip
 #: What follows from a changed year of flows.
-TRADED = SCORED - {"governance", "governance_risk", "nowcast"} | {"flows", "origin_tracing", "look_through"}
+WALKED = {"look_through", "paths", "supply_graph", "shocks"}
+TRADED = SCORED - {"governance", "governance_risk", "nowcast"} | {"flows", "origin_tracing", "importers"} | WALKED
+#: Steps by year of trade.
+BY_YEAR = {"flows", "origin_tracing", "product_risk", "product_tiers", "importers"}
+#: What reads governance risk year by year.
+JUDGED = {"product_risk", "product_tiers", "chain_risk"}
 
 
 @lru_cache(maxsize=1)
@@ -299,7 +307,7 @@ def test_a_file_that_changes_while_it_is_read_leaves_a_stale_table(home: Home, m
 
 
 ALL_BUT_SOURCES = {
-    "origin_tracing", "look_through", "industry_layer", "governance_risk", "nowcast", "nowcast_check", "supply_risk",
+    *WALKED, *JUDGED, "origin_tracing", "industry_layer", "governance_risk", "nowcast", "nowcast_check", "supply_risk",
     "crma", "dossiers", "register", "pictures", "publishing", "reporting", "catalogue",
 }  # fmt: skip
 END = {"publishing", "reporting", "catalogue"}
@@ -311,17 +319,17 @@ REVIEWED = {"supply_risk", "nowcast_check", "crma", "dossiers", "register", "pic
     [
         ({"focus": "DEU"}, ALL_BUT_SOURCES - {"governance_risk"}),
         ({"bloc": "OECD"}, ALL_BUT_SOURCES - {"governance_risk"}),
-        ({"depth": 1}, {"look_through"} | REVIEWED),
-        ({"wgi_dimension": "PV"}, {"governance_risk", "nowcast"} | REVIEWED),
+        ({"depth": 1}, WALKED | {"chain_risk"} | REVIEWED),
+        ({"wgi_dimension": "PV"}, {"governance_risk", "nowcast"} | JUDGED | REVIEWED),
         ({"minimum_import_kusd": 5.0}, REVIEWED),
-        ({"products": "catalogue"}, {"origin_tracing", "look_through"} | REVIEWED),
+        ({"products": "catalogue"}, {"origin_tracing", "importers"} | JUDGED | WALKED | REVIEWED),
         ({"products": "all"}, set()),
         ({"seed": 1}, END),
         ({"fetch": False}, set()),
         ({"years": "2023-2024"}, set()),
         # 2024 stays the newest year, which weighs the concordances
-        ({"years": "2024"}, TRADED - {"flows"} | {"input_files"}),
-        ({"years": "2023"}, TRADED - {"flows"} | {"input_files", "concordances"}),
+        ({"years": "2024"}, TRADED - BY_YEAR | {"input_files"}),
+        ({"years": "2023"}, TRADED - BY_YEAR | {"input_files", "concordances"}),
     ],
     ids=str,
 )
@@ -376,9 +384,12 @@ def test_lists_of_the_home_and_of_a_given_folder_count(home: Home, tmp_path: Pat
     shipped = (embedded("reference") / "thresholds.toml").read_bytes()
     other = shipped.replace(b"0.40", b"0.41", 1)
     with put(home.path / "reference" / "thresholds.toml", other):
-        assert set(home.stale()) == {"governance_risk", "nowcast"} | REVIEWED
+        assert set(home.stale()) == {"governance_risk", "nowcast", "shocks", "importers"} | JUDGED | REVIEWED
         (tmp_path / "thresholds.toml").write_bytes(shipped)
-        assert set(home.stale(catalogue=tmp_path)) == {"governance_risk", "nowcast"} | REVIEWED
+        assert (
+            set(home.stale(catalogue=tmp_path))
+            == {"governance_risk", "nowcast", "shocks", "importers"} | JUDGED | REVIEWED
+        )
     (home.path / "reference").rmdir()
     lines = list(csv.reader(io.StringIO((embedded("reference") / "edges.csv").read_text(encoding="utf-8"))))
     at = lines[0].index("confidence")
@@ -555,10 +566,14 @@ def test_a_year_of_other_sources_in_the_same_home_is_not_read(home: Home) -> Non
     home.materialise(key(BACI_FLOWS), config=other, tags=dict(range_tags(("2022", "2022"))))
     store = Store(home.path)
     assert store.partitions(BACI_FLOWS) == ["2022", "2023", "2024"]
+    traced = tuple(key(t) for t in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX))
+    home.materialise(*traced, config=other, tags=dict(range_tags(("2022", "2022"))))
+    assert store.partitions(PRODUCTION) == ["2022", "2023", "2024"]
     assert home.stale() == {}
-    home.materialise(*(key(t) for t in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX)))
-    assert set(store.read(PRODUCTION).column("year").to_pylist()) == {2023, 2024}
-    store.path(BACI_FLOWS, "2022").unlink()
+    home.materialise(key(CHAIN_NODES), key(CHAIN_EDGES), key(EXPOSURE))
+    assert set(store.read(EXPOSURE).column("year").to_pylist()) == {2023, 2024}
+    for table in (BACI_FLOWS, PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX):
+        store.path(table, "2022").unlink()
 
 
 def test_an_old_year_that_is_read_again_freshens_no_source(home: Home) -> None:
@@ -635,7 +650,7 @@ def test_what_was_finished_before_a_failure_is_kept(
     def fail(*_: object, **__: object) -> None:
         raise KetenpipeError("made up")
 
-    monkeypatch.setattr(chain_assets, "build_tracing", fail)
+    monkeypatch.setattr(chain_assets, "trace_year", fail)
     with pytest.raises(KetenpipeError, match="made up"):
         other.run()
     monkeypatch.undo()

@@ -1,15 +1,21 @@
 """Group ``chain``: step one, from flows to where things were made and through the chain."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from ketenpipe.chain.industry import build_industry
 from ketenpipe.chain.lookthrough import build_exposure
-from ketenpipe.chain.tracing import Tracing, build_tracing
+from ketenpipe.chain.paths import build_paths
+from ketenpipe.chain.steps import ChainYear
+from ketenpipe.chain.supply_graph import YearTables, build_graph_measures, build_supply_graph
+from ketenpipe.chain.tracing import trace_year
+from ketenpipe.dag.io import refuse_stale_release, write_parts
+from ketenpipe.dag.partitions import BACI
 from ketenpipe.dag.resources import Workspace
-from ketenpipe.dag.specs import asset_in, key, made, out
+from ketenpipe.dag.specs import asset_in, key, made, out, spec
 from ketenpipe.sources.hs_industries import REVISIONS, hs_industries
 from ketenpipe.sources.icio import read_table
 from ketenpipe.tables.registry import (
@@ -17,6 +23,9 @@ from ketenpipe.tables.registry import (
     CHAIN_EDGES,
     CHAIN_NODES,
     EXPOSURE,
+    GRAPH_EDGES,
+    GRAPH_MEASURES,
+    GRAPH_NODES,
     ICIO_ACCOUNTS,
     ICIO_AUDIT,
     INDUSTRY_COEFFICIENTS,
@@ -25,60 +34,81 @@ from ketenpipe.tables.registry import (
     INDUSTRY_TIERS,
     MINING_PRODUCTION,
     ORIGIN_MIX,
+    PATHS,
     PRODUCT_INDUSTRIES,
     PRODUCTION,
     SUPPLY_MIX,
     TRACING,
 )
 
+#: What step one reads.
+TRACED_FROM = (BACI_FLOWS, MINING_PRODUCTION)
+
 
 @dg.multi_asset(
     name="origin_tracing",
-    ins={"baci_flows": asset_in(BACI_FLOWS), "mining_production": asset_in(MINING_PRODUCTION)},
-    outs={
-        PRODUCTION.name: out(
+    specs=[
+        spec(
             PRODUCTION,
             "`p_k[i]`, the first that exists: an observed statistic of the same form, a cited producer list, the "
             "export proxy `max(0, exports - imports)`, which is a lower bound. Non-producers have `p = 0`; what "
             "they export beyond their imports is of unknown origin. Where exports exceed supply, `p` is raised "
-            "to balance.",
+            "to balance. Kept for the codes of the catalogue.",
             kinds=("python", "numpy"),
+            deps=TRACED_FROM,
         ),
-        ORIGIN_MIX.name: out(
+        spec(
             ORIGIN_MIX,
-            "`O_k[j,c] = R[j,c] / x_j`, own production included, for the codes of the catalogue; rows sum to 1.",
+            "`O_k[j,c] = R[j,c] / x_j`, own production included, for the codes of the catalogue; rows sum to 1. Of "
+            "other codes the rows of the foci are kept (supply_mix), the rest can be computed again.",
             kinds=("python", "numpy"),
+            deps=TRACED_FROM,
         ),
-        TRACING.name: out(
+        spec(
             TRACING,
             "`Z[j,i] = X[i,j]`, `x = p + sum_i Z[j,i]`, `A = Z diag(1/x)`, `R = (I - A)^-1 diag(p)` (Kastner et "
             "al. 2011). Rows of `R` sum to `x`; `row_residual` says how closely. "
             "`imputed_share(f) = sum_c O[f,c] d_c`. Proportional mixing is an assumption.",
             kinds=("python", "numpy"),
+            deps=TRACED_FROM,
         ),
-        SUPPLY_MIX.name: out(
+        spec(
             SUPPLY_MIX,
             "Direct `s[i] = X[i,f] / sum_i X[i,f]` (a bloc: from outside, members summed), traced `x_0 = O_k[f,:]`.",
             kinds=("python", "duckdb"),
+            deps=TRACED_FROM,
         ),
-    },
+    ],
+    partitions_def=BACI.definition,
+    backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def origin_tracing(
-    context: dg.AssetExecutionContext, workspace: Workspace, baci_flows: pa.Table, mining_production: pa.Table
-) -> Iterator[dg.Output[pa.Table]]:
-    """Every product of every year traced to where it was made."""
-    traced = build_tracing(
-        baci_flows, mining_production, workspace.reference(), workspace.settings.foci, progress=context.log.info
-    )
-    yield made(PRODUCTION, traced.production)
-    yield made(ORIGIN_MIX, traced.origin_mix)
-    yield made(TRACING, traced.tracing)
-    yield made(SUPPLY_MIX, traced.supply_mix)
+def origin_tracing(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[Any]]:
+    """Every product traced to where it was made, one year after the other."""
+    years = list(context.partition_keys)
+    refuse_stale_release(workspace, years)
+    mining, reference = workspace.store.read(MINING_PRODUCTION), workspace.reference()
+    for year in years:
+        context.log.info(year)
+        traced = trace_year(workspace.flows_of(year), mining, reference, workspace.settings.foci, int(year))
+        write_parts(
+            context,
+            workspace,
+            year,
+            {
+                PRODUCTION: traced.production,
+                ORIGIN_MIX: traced.origin_mix,
+                TRACING: traced.tracing,
+                SUPPLY_MIX: traced.supply_mix,
+            },
+        )
+    for table in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX):
+        yield dg.MaterializeResult(asset_key=key(table))
 
 
 @dg.multi_asset(
     name="look_through",
-    ins={t.name: asset_in(t) for t in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX, MINING_PRODUCTION)},
+    ins={MINING_PRODUCTION.name: asset_in(MINING_PRODUCTION)},
+    deps=[key(t) for t in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX)],
     outs={
         CHAIN_NODES.name: out(
             CHAIN_NODES,
@@ -98,26 +128,79 @@ def origin_tracing(
         ),
     },
 )
-def look_through(
-    workspace: Workspace,
-    production: pa.Table,
-    origin_mix: pa.Table,
-    tracing: pa.Table,
-    supply_mix: pa.Table,
-    mining_production: pa.Table,
-) -> Iterator[dg.Output[pa.Table]]:
+def look_through(workspace: Workspace, mining_production: pa.Table) -> Iterator[dg.Output[pa.Table]]:
     """Every group of the catalogue seen through its tiers."""
     settings = workspace.settings
     seen = build_exposure(
-        Tracing(production, origin_mix, tracing, supply_mix),
-        mining_production,
-        workspace.reference(),
-        settings.foci,
-        settings.depth,
+        workspace.traced_years(), mining_production, workspace.reference(), settings.foci, settings.depth
     )
     yield made(CHAIN_NODES, seen.chain_nodes)
     yield made(CHAIN_EDGES, seen.chain_edges)
     yield made(EXPOSURE, seen.exposure)
+
+
+#: What walks through the chains of a year.
+WALKED = (CHAIN_NODES, CHAIN_EDGES, EXPOSURE, PRODUCTION, ORIGIN_MIX)
+
+
+@dg.multi_asset(
+    name="paths",
+    outs={
+        PATHS.name: out(
+            PATHS,
+            "`x_n[c]` is the sum over all sequences of countries that end in `c` of the product of their steps. The "
+            "largest are found best first, until they explain 95 % of the node's supply or there are 200; no path that "
+            "is left out is larger than `bound`, and `residual` says what they are together. Newest year.",
+            kinds=("python", "numpy"),
+        )
+    },
+    deps=[key(t) for t in WALKED],
+)
+def paths(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """Through which countries each exposure runs."""
+    seen = workspace.store.rows(EXPOSURE) > 0
+    yield made(PATHS, build_paths(ChainYear.read(workspace.store)) if seen else PATHS.empty())
+
+
+@dg.multi_asset(
+    name="supply_graph",
+    ins={t.name: asset_in(t) for t in (CHAIN_NODES, CHAIN_EDGES, EXPOSURE)},
+    outs={
+        GRAPH_NODES.name: out(
+            GRAPH_NODES,
+            "Places: nodes of the chain by country, with the share of the node's supply that is made there, of the "
+            "newest year. A node on the world production mix is the same for every country.",
+            kinds=("python", "networkx"),
+        ),
+        GRAPH_EDGES.name: out(
+            GRAPH_EDGES,
+            "Flows between places: `w_u x_u[c] O_m[c,c']` from an input made in c' to a user made in c. What flows out "
+            "of a place is its share; what flows of an input is 1.",
+            kinds=("python", "networkx"),
+        ),
+        GRAPH_MEASURES.name: out(
+            GRAPH_MEASURES,
+            "Bottlenecks: the share of all flow that passes a place or a country, articulation points, the smallest "
+            "cuts between producers and the focus.",
+            kinds=("python", "networkx"),
+        ),
+    },
+    deps=[key(t) for t in (PRODUCTION, ORIGIN_MIX, SUPPLY_MIX)],
+)
+def supply_graph(
+    workspace: Workspace, chain_nodes: pa.Table, chain_edges: pa.Table, exposure: pa.Table
+) -> Iterator[dg.Output[pa.Table]]:
+    """The supply graph of every focus and group, and where it is narrow."""
+    traced = workspace.traced_years()
+
+    def of(year: int) -> YearTables:
+        tables = traced.of(year)
+        return YearTables(tables.production, tables.origin_mix, tables.supply_mix)
+
+    graph = build_supply_graph(chain_nodes, chain_edges, exposure, of)
+    yield made(GRAPH_NODES, graph.graph_nodes)
+    yield made(GRAPH_EDGES, graph.graph_edges)
+    yield made(GRAPH_MEASURES, build_graph_measures(graph.graph_nodes, graph.graph_edges))
 
 
 @dg.multi_asset(

@@ -3,29 +3,31 @@
 import base64
 import datetime
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from ketenpipe.chain.catalogue import hs_code_labels
+from ketenpipe.chain.supply_graph import export_graphs
 from ketenpipe.dag.resources import Workspace
 from ketenpipe.dag.specs import asset_in, key, made, out
-from ketenpipe.dag.versions import Versions, note_made, pictures_folder
+from ketenpipe.dag.versions import Versions, code_fingerprint, note_made, pictures_folder
 from ketenpipe.errors import KetenpipeError
 from ketenpipe.observatory import pictures as drawing
-from ketenpipe.observatory import reader
+from ketenpipe.observatory import reader, reads
 from ketenpipe.observatory.catalogue_db import build_catalogue
 from ketenpipe.observatory.crma import build_crma_monitor
+from ketenpipe.observatory.graph_pictures import draw_graphs
 from ketenpipe.observatory.labels import build_labels
-from ketenpipe.observatory.pages import build_pages
+from ketenpipe.observatory.pages import GraphTables, build_pages, hubs_of, members_of
 from ketenpipe.observatory.register import build_register
 from ketenpipe.observatory.release import publish
 from ketenpipe.review.ledger import decisions_table, read_ledger
 from ketenpipe.review.state import review_states
 from ketenpipe.risk.definitions import METHOD_VERSION
 from ketenpipe.risk.thresholds import load_thresholds
+from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import (
     CHAIN_EDGES,
     CHAIN_NODES,
@@ -34,6 +36,9 @@ from ketenpipe.tables.registry import (
     DOSSIERS,
     EXPOSURE,
     FLAGS,
+    GRAPH_EDGES,
+    GRAPH_MEASURES,
+    GRAPH_NODES,
     INDICATORS,
     INDUSTRY_EXPOSURE,
     INPUT_FILES,
@@ -44,8 +49,8 @@ from ketenpipe.tables.registry import (
     SOURCES,
     SUPPLY_MIX,
     TABLES,
-    TRACING,
 )
+from ketenpipe.tables.store import Stored
 
 OWNERS = ["team:ketenpipe"]
 FOLDER = "observatory"
@@ -58,7 +63,8 @@ CARRIED = tuple(t for t in RELEASED if t is not CHANGES)
 
 @dg.multi_asset(
     name="crma",
-    ins={t.name: asset_in(t) for t in (INDICATORS, FLAGS, CHAIN_NODES)},
+    ins={CHAIN_NODES.name: asset_in(CHAIN_NODES)},
+    deps=[key(t) for t in (INDICATORS, FLAGS)],
     outs={
         CRMA_MONITOR.name: out(
             CRMA_MONITOR,
@@ -68,10 +74,10 @@ CARRIED = tuple(t for t in RELEASED if t is not CHANGES)
         )
     },
 )
-def crma(
-    workspace: Workspace, indicators: pa.Table, flags: pa.Table, chain_nodes: pa.Table
-) -> Iterator[dg.Output[pa.Table]]:
+def crma(workspace: Workspace, chain_nodes: pa.Table) -> Iterator[dg.Output[pa.Table]]:
     """Materials by stage against the benchmark of the Critical Raw Materials Act."""
+    indicators = workspace.store.read(INDICATORS, filters=reads.CRMA_INDICATORS)
+    flags = workspace.store.read(FLAGS, filters=reads.CRMA_FLAGS)
     thresholds = load_thresholds(*workspace.reference_dirs)
     monitor = build_crma_monitor(indicators, flags, chain_nodes, thresholds)
     yield made(CRMA_MONITOR, monitor)
@@ -81,11 +87,9 @@ def crma(
     name="register",
     ins={
         t.name: asset_in(t)
-        for t in (
-            INDICATORS, FLAGS, EXPOSURE, CHAIN_NODES, TRACING, DOSSIERS, REVIEW_DECISIONS,
-            SUPPLY_MIX, INDUSTRY_EXPOSURE, INPUT_FILES,
-        )
+        for t in (EXPOSURE, CHAIN_NODES, DOSSIERS, REVIEW_DECISIONS, INDUSTRY_EXPOSURE, INPUT_FILES)
     },
+    deps=[key(t) for t in (INDICATORS, FLAGS, SUPPLY_MIX)],
     outs={
         REGISTER.name: out(
             REGISTER,
@@ -99,35 +103,45 @@ def crma(
 )  # fmt: skip
 def register(
     workspace: Workspace,
-    indicators: pa.Table,
-    flags: pa.Table,
     exposure: pa.Table,
     chain_nodes: pa.Table,
-    tracing: pa.Table,
     dossiers: pa.Table,
     review_decisions: pa.Table,
-    supply_mix: pa.Table,
     industry_exposure: pa.Table,
     input_files: pa.Table,
 ) -> Iterator[dg.Output[pa.Table]]:
     """Verdicts in words, names of every code, the inputs of the release."""
-    reference, settings = workspace.reference(), workspace.settings
+    reference, settings, store = workspace.reference(), workspace.settings, workspace.store
     thresholds = load_thresholds(*workspace.reference_dirs)
     seen = {
-        INDICATORS.name: indicators,
-        FLAGS.name: flags,
+        INDICATORS.name: store.read(INDICATORS, filters=reads.REGISTER),
+        FLAGS.name: store.read(FLAGS, filters=reads.REGISTER),
         EXPOSURE.name: exposure,
         CHAIN_NODES.name: chain_nodes,
-        TRACING.name: tracing,
     }
     states = review_states(review_decisions, dossiers)
     yield made(
         REGISTER,
         build_register(seen, reference, states, settings.foci, thresholds, settings.minimum_import_kusd),
     )
-    used = {SUPPLY_MIX.name: supply_mix, EXPOSURE.name: exposure, INDUSTRY_EXPOSURE.name: industry_exposure}
-    yield made(LABELS, build_labels(used, reference, hs_code_labels(*workspace.reference_dirs), thresholds))
+    used = {EXPOSURE.name: exposure, INDUSTRY_EXPOSURE.name: industry_exposure}
+    years = [str(year) for year in workspace.partitions(SUPPLY_MIX.name)]
+    codes = {pair for year in years for pair in store.distinct(SUPPLY_MIX, ("hs_revision", "code"), year)}
+    places = {pair for year in years for pair in store.distinct(SUPPLY_MIX, ("focus", "country"), year)}
+    named = build_labels(
+        used,
+        reference,
+        hs_code_labels(*workspace.reference_dirs),
+        thresholds,
+        countries={name for pair in places for name in pair},
+        codes=codes,
+    )
+    yield made(LABELS, named)
     yield made(SOURCES, SOURCES.conform(input_files.replace_schema_metadata(None)))
+
+
+#: What pictures are drawn of.
+DRAWN = (EXPOSURE, CHAIN_NODES, CHAIN_EDGES, LABELS, GRAPH_NODES, GRAPH_EDGES, GRAPH_MEASURES)
 
 
 @dg.asset(
@@ -137,32 +151,44 @@ def register(
     kinds={"python", "matplotlib"},
     tags={"ketenpipe/released": "yes"},
     description="The plane of concentration (O1) and governance (G2) per focus, the suppliers and the chain of "
-    "each group.",
-    ins={t.name: asset_in(t) for t in (INDICATORS, EXPOSURE, CHAIN_NODES, CHAIN_EDGES, LABELS)},
+    "each group, and its supply graph with the choke point.",
+    ins={t.name: asset_in(t) for t in DRAWN},
+    deps=[key(INDICATORS)],
 )
 def pictures(
     workspace: Workspace,
-    indicators: pa.Table,
     exposure: pa.Table,
     chain_nodes: pa.Table,
     chain_edges: pa.Table,
     labels: pa.Table,
+    graph_nodes: pa.Table,
+    graph_edges: pa.Table,
+    graph_measures: pa.Table,
 ) -> dg.MaterializeResult[Any]:
     """Draw, and keep as files until they are published."""
     thresholds = load_thresholds(*workspace.reference_dirs)
     tables = {
-        INDICATORS.name: indicators,
+        INDICATORS.name: workspace.store.read(INDICATORS, filters=reads.PICTURES),
         EXPOSURE.name: exposure,
         CHAIN_NODES.name: chain_nodes,
         CHAIN_EDGES.name: chain_edges,
         LABELS.name: labels,
+        GRAPH_NODES.name: graph_nodes,
+        GRAPH_EDGES.name: graph_edges,
+        GRAPH_MEASURES.name: graph_measures,
     }
+    reference = workspace.reference()
+    members, hubs = members_of(graph_nodes, reference), hubs_of(reference)
     limits = {"hhi_limit": thresholds.T_hhi.flag, "wgi_limit": thresholds.T_wgi.flag}
-    hashes = [reader.sha256_of(workspace.store.path(TABLES[name])) for name in tables]
+    hashes = [workspace.store.sha256(TABLES[name]) for name in tables]
     folder, own = pictures_folder(workspace), dg.AssetKey([FOLDER, "pictures"])
     if Versions(workspace).proven(own) is None:
         (folder / drawing.NOTE).unlink(missing_ok=True)  # a picture was removed or replaced: drawn anew
-    drawn = drawing.drawn_once(folder, f"{hashes} {limits}", lambda: drawing.draw_all(tables, **limits))
+
+    def draw() -> dict[str, bytes]:
+        return {**drawing.draw_all(tables, **limits), **draw_graphs(tables, members, hubs)}
+
+    drawn = drawing.drawn_once(folder, f"{hashes} {limits} {code_fingerprint(FOLDER)}", draw)
     shown: dict[str, Any] = {"pictures": len(drawn), "folder": dg.MetadataValue.path(str(folder))}
     for name, content in drawn.items():
         if name.startswith("plane_") and len(small := drawing.preview(content)) < SHOWN_BYTES:
@@ -170,6 +196,21 @@ def pictures(
             shown[name.removesuffix(".png")] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
     note_made(workspace, own)
     return dg.MaterializeResult(metadata=shown)
+
+
+#: Tables that are written as streams: a release carries them row group by row group.
+STREAMED = (INDICATORS, FLAGS)
+
+
+def carried(workspace: Workspace, table: Table) -> pa.Table | Stored | None:
+    """A table as a release carries it, by reference where it may be larger than memory; None without rows."""
+    store = workspace.store
+    asked = [p for p in workspace.partitions(table.name) if p is not None] if table.partitioned else None
+    if table.partitioned or table in STREAMED:
+        rows = sum(store.rows(table, p) for p in (asked if asked is not None else [None]))
+        return store.stored(table, asked) if rows else None
+    data = store.read(table)
+    return data if data.num_rows or table is REVIEW_DECISIONS else None
 
 
 @dg.multi_asset(
@@ -194,10 +235,11 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
         KetenpipeError: a table is not made of what the release would say that it is made of.
     """
     refuse_stale(workspace)
-    home, store, reference = Path(workspace.home), workspace.store, workspace.reference()
-    tables = {t.name: data for t in (*CARRIED, DOSSIERS) if (data := store.read(t)).num_rows or t is REVIEW_DECISIONS}
+    home, reference = workspace.place, workspace.reference()
+    tables = {t.name: data for t in (*CARRIED, DOSSIERS) if (data := carried(workspace, t)) is not None}
     drawn = {p.name: p.read_bytes() for p in sorted(pictures_folder(workspace).glob("*.png"))}
     states = review_states(decisions_table(read_ledger(home)), tables[DOSSIERS.name])
+    nodes = workspace.store.read(GRAPH_NODES)
     pages = build_pages(
         tables[DOSSIERS.name],
         states,
@@ -206,13 +248,15 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
         labels=tables[LABELS.name],
         reference=reference,
         pictures=drawn,
+        graph=GraphTables(nodes, workspace.store.read(GRAPH_MEASURES)),
     )
+    graphs = dict(export_graphs(nodes, workspace.store.read(GRAPH_EDGES)))
     thresholds = load_thresholds(*workspace.reference_dirs)
     settings = workspace.settings
     said = publish(
         home,
         tables,
-        {**{f"pictures/{name}": content for name, content in drawn.items()}, **pages},
+        {**{f"pictures/{name}": content for name, content in drawn.items()}, **pages, **graphs},
         parameters={
             "focus": list(settings.focus),
             "bloc": list(settings.bloc),
@@ -236,7 +280,7 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
             "release": said.release,
             "said": said.sentence,
             "content_hash": said.content_hash,
-            "folder": dg.MetadataValue.path(str(said.path)),
+            "folder": dg.MetadataValue.path(str(said.place)),
             "tables": len(tables),
         }
     )
@@ -254,12 +298,16 @@ def refuse_stale(workspace: Workspace) -> None:
     """
     versions = Versions(workspace)
     for table in CARRIED:
-        if table.folder in ("chain", "risk") and versions.held(key(table)) != versions.wanted(key(table)):
-            raise KetenpipeError(
-                f"table {table.name} was not made of the sources, the catalogue and the settings as they are now, or "
-                "did not pass its checks, so it is not published as if it were; run 'ketenpipe run', or materialise "
-                "what is stale with its checks and publish again."
-            )
+        if table.folder not in ("chain", "risk"):
+            continue
+        for partition in workspace.partitions(table.name):
+            if versions.held(key(table), partition) != versions.wanted(key(table), partition):
+                named = f"table {table.name}" + (f" of {partition}" if partition else "")
+                raise KetenpipeError(
+                    f"{named} was not made of the sources, the catalogue and the settings as they are now, or did not "
+                    "pass its checks, so it is not published as if it were; run 'ketenpipe run', or materialise what "
+                    "is stale with its checks and publish again."
+                )
 
 
 def _vintages(sources: pa.Table) -> dict[str, str]:
@@ -283,8 +331,8 @@ def _vintages(sources: pa.Table) -> dict[str, str]:
 )
 def reporting(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     """The changes that the latest release states."""
-    changes = reader.read_table(Path(workspace.home), CHANGES.name)
-    yield made(CHANGES, changes, {"release": reader.latest(Path(workspace.home)).release})
+    changes = reader.read_table(workspace.place, CHANGES.name)
+    yield made(CHANGES, changes, {"release": reader.latest(workspace.place).release})
 
 
 @dg.asset(
@@ -298,6 +346,6 @@ def reporting(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
 )
 def catalogue(workspace: Workspace) -> dg.MaterializeResult[Any]:
     """Write the catalogue anew."""
-    path = build_catalogue(Path(workspace.home))
+    path = build_catalogue(workspace.place)
     note_made(workspace, dg.AssetKey([FOLDER, "catalogue"]))
     return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(str(path.resolve()))})

@@ -1,13 +1,13 @@
 """Group ``review``: step three, the evidence of each group and what experts decided on it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 
 from ketenpipe.dag.resources import Workspace
-from ketenpipe.dag.specs import asset_in, made, out
+from ketenpipe.dag.specs import asset_in, key, made, out
+from ketenpipe.observatory import reads
 from ketenpipe.review.dossier import build_dossiers
 from ketenpipe.review.ledger import decisions_table, read_ledger
 from ketenpipe.tables.registry import (
@@ -22,7 +22,7 @@ from ketenpipe.tables.registry import (
     TRACING,
 )
 
-EVIDENCE = (CHAIN_NODES, CHAIN_EDGES, EXPOSURE, INDICATORS, FLAGS, TRACING, CRMA_MONITOR)
+EVIDENCE = (CHAIN_NODES, CHAIN_EDGES, EXPOSURE, CRMA_MONITOR)
 
 
 @dg.multi_asset(
@@ -41,18 +41,22 @@ EVIDENCE = (CHAIN_NODES, CHAIN_EDGES, EXPOSURE, INDICATORS, FLAGS, TRACING, CRMA
             kinds=("python", "json"),
         ),
     },
+    deps=[key(t) for t in (INDICATORS, FLAGS, TRACING)],
 )
 def dossiers(
     workspace: Workspace,
     chain_nodes: pa.Table,
     chain_edges: pa.Table,
     exposure: pa.Table,
-    indicators: pa.Table,
-    flags: pa.Table,
-    tracing: pa.Table,
     crma_monitor: pa.Table,
 ) -> Iterator[dg.Output[pa.Table]]:
     """One dossier per group, and the decisions so far."""
-    tables = (chain_nodes, chain_edges, exposure, indicators, flags, tracing, crma_monitor)
-    yield made(DOSSIERS, build_dossiers({t.name: data for t, data in zip(EVIDENCE, tables, strict=True)}))
-    yield made(REVIEW_DECISIONS, decisions_table(read_ledger(Path(workspace.home))))
+    store, reference = workspace.store, workspace.reference()
+    tables = {
+        t.name: data for t, data in zip(EVIDENCE, (chain_nodes, chain_edges, exposure, crma_monitor), strict=True)
+    }
+    tables[INDICATORS.name] = store.read(INDICATORS, filters=reads.dossier_indicators(reference))
+    tables[FLAGS.name] = store.read(FLAGS, filters=reads.dossier_flags(reference))
+    tables[TRACING.name] = workspace.read(TRACING, codes=workspace.catalogue_codes())
+    yield made(DOSSIERS, build_dossiers(tables))
+    yield made(REVIEW_DECISIONS, decisions_table(read_ledger(workspace.place)))

@@ -2,14 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ketenpipe.dag.io import ByPartition
 from ketenpipe.dag.partitions import BACI, COMTRADE_MONTHS, COMTRADE_YEARS, ICIO, Scheme
@@ -84,7 +82,7 @@ def archive(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator
     if workspace.official and workspace.fetch:
         try:
             fetched = fetch_official(
-                Path(workspace.home),
+                workspace.folder,
                 workspace.upstreams(),
                 workspace.comtrade_key(),
                 workspace.codes_to_ask,
@@ -118,7 +116,7 @@ def _held(workspace: Workspace) -> Iterator[dict[str, object]]:
                 "retrieved_at": file.sidecar.retrieved_at,
             }  # fmt: skip
         return
-    for kept in Archive(Path(workspace.home)).files():
+    for kept in Archive(workspace.folder).files():
         yield {
             "source": kept.source, "file": kept.relative, "slot": kept.slot, "current": kept.relative in read,
             "vintage": kept.vintage, "sha256": kept.sha256, "bytes": kept.bytes, "licence": kept.sidecar.licence,
@@ -363,7 +361,7 @@ def _fetched(context: dg.AssetExecutionContext, workspace: Workspace, missing: l
             f"the sources hold no UN Comtrade reports of {', '.join(missing)}", path=workspace.sources_dir
         )
     fetched = fetch_official(
-        Path(workspace.home),
+        workspace.folder,
         workspace.upstreams(),
         workspace.comtrade_key(),
         workspace.codes_to_ask,
@@ -512,7 +510,7 @@ def input_files(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
         _file_row(record)
         for table in RECORDED
         for partition in workspace.partitions(table.name)
-        for record in records_in(workspace.store.path(table, partition))
+        for record in records_in(workspace.store.metadata(table, partition))
     ]
     files += [_file_row(record) for record in survey(inventory).left_out]
     files += [
@@ -533,9 +531,8 @@ def with_records(table: pa.Table, records: Iterable[SourceRecord]) -> pa.Table:
     return table.replace_schema_metadata({**(table.schema.metadata or {}), RECORDS: text.encode()})
 
 
-def records_in(path: Path) -> list[SourceRecord]:
-    """The records that a table's file carries."""
-    metadata = pq.read_schema(path).metadata or {}
+def records_in(metadata: Mapping[bytes, bytes]) -> list[SourceRecord]:
+    """The records that a table's file carries in its metadata."""
     return [SourceRecord(**r) for r in json.loads(metadata.get(RECORDS, b"[]"))]
 
 
