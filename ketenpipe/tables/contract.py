@@ -182,18 +182,27 @@ class Table:
                 raise ContractBroken(f"table {self.name}: key {repeated} stands more than once")
 
 
+#: The largest power of ten that a double holds exactly.
+EXACT_POWERS = 22
+
+
 def round_significant(values: np.ndarray, digits: int = SIGNIFICANT_DIGITS) -> np.ndarray:
     """Round to a number of significant digits (not decimals); NaN, infinities, 0 and what is near it (1e-298) stay."""
     out = np.asarray(values, dtype=np.float64).copy()
     # Below the smallest normal double there are no nine digits to keep.
     usable = np.isfinite(out) & (np.abs(out) > np.finfo(np.float64).tiny * 10.0**digits)
     exponent = np.floor(np.log10(np.abs(out[usable])))
+    shift = digits - 1 - exponent
+    # Powers of ten are exact doubles up to 1e22 only; what needs a larger one is rare, and written out instead.
+    far = np.abs(shift) > EXACT_POWERS
+    shift[far] = 0.0
     # Dividing by a power of ten >= 1 (instead of multiplying by one < 1) keeps the result the nearest double.
-    scale = np.power(10.0, np.abs(digits - 1 - exponent))
-    negative = digits - 1 - exponent < 0
-    scaled = np.where(negative, out[usable] / scale, out[usable] * scale)
+    scale = np.power(10.0, np.abs(shift))
+    scaled = np.where(shift < 0, out[usable] / scale, out[usable] * scale)
     rounded = np.round(scaled)
-    out[usable] = np.where(negative, rounded * scale, rounded / scale)
+    found = np.where(shift < 0, rounded * scale, rounded / scale)
+    found[far] = [float(f"{value:.{digits - 1}e}") for value in out[usable][far]]
+    out[usable] = found
     return out
 
 
