@@ -24,11 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from ketenpipe.dag.graph import graph_of
+from ketenpipe.dag.resources import Workspace
+from ketenpipe.dag.run import run_pipeline, stale_steps, steps_of
 from ketenpipe.errors import HomeLocked, KeyRefused, ReleaseDamaged, UpstreamFailed, WrongUse
 from ketenpipe.observatory import reader, release
 from ketenpipe.observatory.catalogue_db import catalogue_path, open_catalogue
 from ketenpipe.observatory.release import Published, Unchanged, publish
 from ketenpipe.review.ledger import append_decision, read_ledger
+from ketenpipe.settings import load_settings
 from ketenpipe.tables import home as home_module
 from ketenpipe.tables.contract import Column, Table
 from ketenpipe.tables.home import Bucket, Overtaken, S3Place, place_of
@@ -715,3 +719,23 @@ def test_the_credentials_of_a_role_that_change_are_taken_anew(
     monkeypatch.setattr(home.bucket._session.get_credentials(), "token", "another")
     assert home.filesystem is not first
     assert isinstance(home.bucket, Bucket)
+
+
+# The whole
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_the_one_that_a_folder_would_get(machine: Machine, address: str, tmp_path: Path) -> None:
+    local = load_settings(home=tmp_path / "local", years="2024", focus="NLD", bloc="")
+    run_pipeline(local)
+    there = load_settings(home=address, work=tmp_path / "work", years="2024", focus="NLD", bloc="")
+    run_pipeline(there)
+    place = machine()
+    assert reader.verify(place) == []
+    assert reader.latest(place).content_hash == reader.latest(local.home).content_hash
+    assert set(reader.latest(place).manifest["files"]) == set(reader.latest(local.home).manifest["files"])
+    # Another machine finds everything up to date, but for the pictures and the catalogue, which lie on a disk.
+    again = Workspace.of(load_settings(home=address, work=tmp_path / "other", years="2024", focus="NLD", bloc=""))
+    steps = steps_of(graph_of(again.settings))
+    stale = {name.rsplit("__", 1)[-1] for name in stale_steps(steps, again)}
+    assert stale <= {"archive", "pictures", "publishing", "reporting", "catalogue"}
