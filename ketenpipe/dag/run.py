@@ -245,8 +245,10 @@ def _batches(
                 ready[scheme] = together
         partitioned = [scheme for scheme in ready if scheme is not None]
         if partitioned:
-            chosen: Scheme | None = partitioned[0]
-            names = ready[partitioned[0]]
+            # First what is then done with: a step of another scheme may wait for it.
+            done = (s for s in partitioned if ready[s] == {n for n in left if scheme_of[n] == s})
+            chosen: Scheme | None = next(done, partitioned[0])
+            names = ready[chosen]
         else:
             chosen, names = None, ready[None]
             waiting = {name for name in left if scheme_of[name] is not None}

@@ -47,8 +47,9 @@ OWN_CODE = ("checks.py", "io.py", "resources.py")
 #: The settings that the steps of each asset read; ``foci`` are focus and bloc. What a step reads of tables upstream is
 #: in their fingerprints, and ``years`` in their partitions.
 FOCI = ("focus", "bloc")
+OF_PRODUCTS = (*FOCI, "products")
 READ_BY: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("production", "origin_mix", "tracing", "supply_mix"), (*FOCI, "products")),
+    **dict.fromkeys(("production", "origin_mix", "tracing", "supply_mix"), OF_PRODUCTS),
     **dict.fromkeys(("chain_nodes", "chain_edges", "exposure"), (*FOCI, "depth")),
     **dict.fromkeys(("industry_exposure", "industry_tiers", "industry_measures", "industry_coefficients"), FOCI),
     "product_industries": (),
@@ -57,11 +58,11 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
     "country_risk": ("wgi_dimension",),
     "nowcast": FOCI,
     "nowcast_check": (),
-    "product_indicators": (*FOCI, "products"),
+    "product_indicators": OF_PRODUCTS,
     "importers": ("products",),
-    **dict.fromkeys(("product_uses", "product_join", "product_tiers", "tier_indicators", "tier_flags"), ()),
-    "chain_indicators": FOCI,
-    **dict.fromkeys(("indicators", "flags"), ("minimum_import_kusd",)),
+    **dict.fromkeys(("product_uses", "product_join", "product_tiers", "tier_indicators", "tier_flags"), OF_PRODUCTS),
+    "chain_indicators": OF_PRODUCTS,
+    **dict.fromkeys(("indicators", "flags"), (*OF_PRODUCTS, "minimum_import_kusd")),
     **dict.fromkeys(("dossiers", "review_decisions"), ()),
     "crma_monitor": (),
     **dict.fromkeys(("register", "labels", "sources"), (*FOCI, "minimum_import_kusd")),

@@ -73,6 +73,7 @@ def test_an_input_output_table_that_fails_its_audit_is_refused_by_name(tmp_path:
     assert not (tmp_path / "home" / "releases").exists()
 
 
+@pytest.mark.slow
 def test_reports_without_a_code_of_baci_are_said_and_stop_nothing(tmp_path: Path) -> None:
     sources = some_sources(tmp_path / "sources")
     (sources / "comtrade").mkdir()

@@ -75,11 +75,16 @@ SOURCES = {
 LISTED = {"archive", "input_files", "register", "pictures", "publishing", "reporting", "catalogue"}
 #: What follows from changed scores of governance.
 SCORED = {
-    "governance", "governance_risk", "nowcast", "product_risk", "product_tiers", "chain_risk", "supply_risk", "nowcast_check", "crma", "dossiers", "register",
-    "pictures", "publishing", "reporting", "catalogue",
+    "governance", "governance_risk", "nowcast", "product_risk", "product_tiers", "chain_risk", "supply_risk",
+    "nowcast_check", "crma", "dossiers", "register", "pictures", "publishing", "reporting", "catalogue",
 }  # fmt: skip
-#: What follows from a changed year of flows.
+#: What follows from a changed input-output table.
+OF_TABLES = {
+    "input_output", "industry_layer", "product_tiers", "supply_risk", "nowcast_check", "crma", "dossiers",
+}  # fmt: skip
+#: What walks through the chains.
 WALKED = {"look_through", "paths", "supply_graph", "shocks"}
+#: What follows from a changed year of flows.
 TRADED = SCORED - {"governance", "governance_risk", "nowcast"} | {"flows", "origin_tracing", "importers"} | WALKED
 #: Steps by year of trade.
 BY_YEAR = {"flows", "origin_tracing", "product_risk", "product_tiers", "importers"}
@@ -267,7 +272,7 @@ def test_layouts_of_the_folder_are_part_of_its_tables(home: Home) -> None:
     with put(home.drop / "icio" / "icio_layouts.json", json.dumps({"layouts": [row]}).encode()):
         stale = home.stale()
     assert stale["input_output"] == ["2022"]
-    assert set(stale) == {"input_output", "industry_layer"} | LISTED
+    assert set(stale) == OF_TABLES | LISTED
 
 
 def test_a_table_of_another_year_leaves_the_audited_ones_alone(home: Home) -> None:
@@ -275,7 +280,7 @@ def test_a_table_of_another_year_leaves_the_audited_ones_alone(home: Home) -> No
     with put(path.with_name(path.name.replace("2022", "2021")), path.read_bytes()):
         stale = home.stale()
     assert stale["input_output"] == ["2021"]
-    assert set(stale) == {"input_output", "industry_layer"} | LISTED
+    assert set(stale) == OF_TABLES | LISTED
 
 
 def test_a_file_that_no_reader_takes_is_listed_and_changes_nothing_else(home: Home) -> None:
@@ -341,23 +346,28 @@ def test_the_settings_that_steps_read_are_those_that_count() -> None:
     """Every mention of a setting within an asset's function stands in the list that fingerprints go by."""
     folder = Path(chain_assets.__file__).parent
     fields = set(Settings.model_fields)
-    means = {"foci": {"focus", "bloc"}, "flows": {"products"}, "chosen_products": {"products"}}
+    products = {"products"}
+    means = {"foci": {"focus", "bloc"}, "flows": products, "flows_of": products, "chosen_products": products}
     # What places hold and how it is fetched; the years are partitions.
-    not_content = {"home", "sources", "catalogue", "fetch", "comtrade_key", "years"}
+    not_content = {"home", "sources", "catalogue", "fetch", "comtrade_key", "years", "engine", "work"}
     graph = graph_of(load_settings()).resolve_asset_graph()
     made_by: dict[str, list[dg.AssetKey]] = {}
     for asset in graph.materializable_asset_keys:
         made_by.setdefault(graph.get(asset).assets_def.op.name.rsplit("__", 1)[-1], []).append(asset)
     seen = set()
     for name in ("chain", "risk", "review", "observatory"):
-        for node in ast.parse((folder / f"{name}.py").read_text()).body:
+        body = ast.parse((folder / f"{name}.py").read_text()).body
+        helpers = {node.name: node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        for node in body:
             if not isinstance(node, ast.FunctionDef) or node.name not in made_by:
                 continue
             read: set[str] = set()
-            for part in ast.walk(node):
+            named = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            asked = [node, *(helpers[n] for n in sorted(named & (set(helpers) - set(made_by))))]
+            for part in (part for one in asked for part in ast.walk(one)):
                 if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name | ast.Attribute):
                     owner = part.value.id if isinstance(part.value, ast.Name) else part.value.attr
-                    if owner in ("workspace", "settings"):
+                    if owner in ("workspace", "_workspace", "settings"):
                         read |= means.get(part.attr, {part.attr} & fields)
             for asset in made_by[node.name]:
                 seen.add(asset.path[-1])
@@ -708,7 +718,7 @@ def test_without_reports_there_are_three_runs(definitions: dg.Definitions) -> No
         "comtrade_years", "comtrade_months", "reconciled_years", "reconciled_months"
     }  # fmt: skip
     assert [what for _, what in batches(definitions, *sorted(steps))] == [
-        None, "BACI flows", "input-output tables", None
+        None, "input-output tables", "BACI flows", None
     ]  # fmt: skip
 
 

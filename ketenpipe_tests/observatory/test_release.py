@@ -291,6 +291,7 @@ def crashing(at: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_leaves_the_previous_release_and_a_clean_rerun(tmp_path: Path) -> None:
     base = tmp_path / "base"
     publish_tables(base, make_release(base))
