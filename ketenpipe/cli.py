@@ -1041,11 +1041,10 @@ def shock(
     ] = None,
     year: Annotated[int | None, typer.Option(help="Year of the data.", show_default="the newest")] = None,
     home: Home = None,
-    catalogue: Catalogue = None,
     as_json: Json = False,
 ) -> None:
     """What a stop of exports would cut of each product group's supply: ranking only, upper bound."""
-    settings = load_settings(home=home, catalogue=catalogue)
+    settings = load_settings(home=home)
     from ketenpipe.chain.steps import ChainYear
     from ketenpipe.chain.tracing import focus_members
     from ketenpipe.dag.resources import Workspace
@@ -1085,7 +1084,10 @@ def _show_shock(rows: list[dict[str, Any]], names: dict[str, str], title: str, y
         table.add_column("Note", overflow="fold")
         own = [r for r in rows if r["focus"] == focus]
         for r in sorted(own, key=lambda r: (r["rank"] is None, r["rank"] or 0, r["group"] or "")):
-            note = [(r["reason"] or "").replace("_", " "), "same for every buyer" * r["same_for_every_country"]]
+            note = [
+                (r["reason"] or "").replace("_", " "),
+                "the node's mix is the world's" * r["same_for_every_country"],
+            ]
             table.add_row(
                 names.get(r["group"], r["group"]) or f"HS6 {r['code']} itself",
                 str(r["tier"]),

@@ -679,9 +679,6 @@ _TABLES: Mapping[str, _Table] = {
     ),
 }
 
-REFERENCE_FILES: tuple[str, ...] = tuple(_TABLES)
-"""The files of a reference directory, in the order in which they are read."""
-
 
 def _refuse(problems: list[Problem]) -> None:
     """Raise one :class:`InputRefused` that names the first problem and counts the rest; nothing if none."""

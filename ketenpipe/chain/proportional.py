@@ -48,6 +48,9 @@ REST = "ROW"
 TIERS = (1, 2)
 #: A using industry's rows: as many as explain so much of its foreign inputs, and at most so many.
 USES_EXPLAIN, USES_AT_MOST = 0.95, 200
+#: Part of the listed codes that sources must hold: below it a delivery is shared out among too few of them.
+WHOLE = 0.5
+SUBSET = "subset_of_products"
 #: A product's inputs at a tier: as many as explain so much of what is known, and at most so many.
 INPUTS_EXPLAIN, INPUTS_AT_MOST = 0.90, 10
 #: So many inputs of inputs are computed before the bound says which others may matter.
@@ -503,11 +506,24 @@ def build_uses(
     known = industries_for(table, {s.hs_revision for s in held}) if industries is None else industries
     for supply in held:
         view = View.of(table, reference, supply.focus, year)
-        split = Split.of(view, supply, known.get(supply.hs_revision, {}))
+        listed = known.get(supply.hs_revision, {})
+        split = Split.of(view, supply, listed)
+        few = len(set(supply.codes).intersection(listed)) < WHOLE * len(listed)
         for industry in view.own_industries:
-            parts.append(split.edges(industry, explain=USES_EXPLAIN, at_most=USES_AT_MOST, own=False))
-        joined.append(_joined(split, with_recipe(reference, supply.hs_revision)))
+            edges = split.edges(industry, explain=USES_EXPLAIN, at_most=USES_AT_MOST, own=False)
+            parts.append(_of_few(edges) if few else edges)
+        row = _joined(split, with_recipe(reference, supply.hs_revision))
+        joined.append(
+            {**row, "reason": "; ".join([SUBSET, *([str(row["reason"])] if row["reason"] else [])])} if few else row
+        )
     return Uses(PRODUCT_USES.conform(pa.concat_tables(parts)), PRODUCT_JOIN.conform(joined))
+
+
+def _of_few(edges: pa.Table) -> pa.Table:
+    """The edges with the reason that the sources hold few of the products."""
+    reasons = ["; ".join([SUBSET, *([r] if r else [])]) for r in edges.column("reason").to_pylist()]
+    at = edges.schema.get_field_index("reason")
+    return edges.set_column(at, edges.schema.field(at), pa.array(reasons, pa.string()))
 
 
 def _joined(split: Split, catalogued: frozenset[str]) -> dict[str, object]:

@@ -66,7 +66,8 @@ PATIENCE, POLL = 6 * 3600.0, 2.0
 #: Lists of the reference data that readers of sources look into; they look into the shipped ones only.
 READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
 #: Lists that are no part of the catalogue's own hash.
-LISTS = ("hs_icio.csv", "icio_industries.csv", "hs_codes/*.csv")
+FIXED_LISTS = ("hs_icio.csv", "icio_industries.csv")
+LISTS = (*FIXED_LISTS, "hs_codes/*.csv")
 THRESHOLDS = ("thresholds.toml",)
 #: Tables that have BACI's years.
 BACI_TABLES = frozenset(
@@ -294,6 +295,14 @@ class Workspace(dg.ConfigurableResource):
                     "there is no such catalogue folder", path=given, todo="name a folder like data/reference"
                 )
             dirs.append(given)
+        for one in dirs[1:]:
+            for name in FIXED_LISTS:
+                if (one / name).is_file() and (one / name).read_bytes() != (dirs[0] / name).read_bytes():
+                    raise InputRefused(
+                        "this list of industries cannot be overridden",
+                        path=one / name,
+                        todo="take the file out of the folder; the list that comes with ketenpipe is used",
+                    )
         return tuple(dirs)
 
     def check_focus(self) -> None:

@@ -174,7 +174,7 @@ def _view(connection: duckdb.DuckDBPyConnection, view: str, name: str, source: p
         rows = f"held_{view}"
     given = {n: f'"{n}"' if n in there else "null" for n in COMPARED[name]}
     columns = ", ".join(f'cast({said} as {_sql_type(contract.column(n).type)}) as "{n}"' for n, said in given.items())
-    kept = "where basis <> 'reconciled_comtrade'" if name == "indicators" else ""
+    kept = "where basis not in ('reconciled_comtrade', 'icio_proportional')" if name == "indicators" else ""
     connection.execute(f"create temp view {view} as select * from (select {columns} from {rows}) {kept}")
 
 

@@ -765,7 +765,10 @@ def _page_of_focus(
             for r in told
             if r["measure"] == "articulation"
         ]
-        if cut is None or cut["value"] is None:
+        blind = next((r["reason"] for r in told if r["reason"] == "rest_over_half"), None)
+        if blind is not None:
+            alone, must, rest = [reason_words(blind)], reason_words(blind), _percent(told[0]["rest"])
+        elif cut is None or cut["value"] is None:
             must, rest = reason_words(cut["reason"]) if cut else reason_words("no_user_with_known_origins"), ""
         else:
             places = [p.split("@") for p in cut["places"].split()]
@@ -774,7 +777,7 @@ def _page_of_focus(
             )
             rest = _percent(cut["rest"])
         what = f"{_name(names, 'node', str(node))}, tier {int(rows['tier'].iloc[0])}"
-        what += ", the same for every country" if world else ""
+        what += ", the world's mix" if world else ""
         cells = [what, most, ", ".join(alone) or "nobody", must, rest]
         lines.append("| " + " | ".join(_cell(c) for c in cells) + " |")
     lines.append("")

@@ -132,11 +132,6 @@ class ReleaseInfo:
         )
 
 
-def releases_folder(home: AnyHome) -> Path:
-    """``<home>/releases`` of a home on this machine."""
-    return releases_place(home).path()
-
-
 def releases_place(home: AnyHome) -> Place:
     """``<home>/releases``, absolute."""
     place = place_of(home).sub("releases")

@@ -393,6 +393,18 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "previous_set_empty": ("nothing was flagged the year before", "het jaar ervoor geen signalen"),
     "eu27_only": ("defined for the EU27 only", "alleen gedefinieerd voor de EU27"),
+    "rest_of_world_decides": (
+        "the rest of the world, or unknown origin, decides: it cannot be told",
+        "de rest van de wereld, of onbekende herkomst, beslist: niet te zeggen",
+    ),
+    "subset_of_products": (
+        "the sources hold fewer than half of the HS6 codes: a whole delivery falls on few of them",
+        "de bronnen bevatten minder dan de helft van de HS6-codes: een hele levering valt op enkele",
+    ),
+    "relief_not_computed": (
+        "what others could sell instead is computed for nodes of the catalogue only",
+        "wat anderen in plaats daarvan kunnen leveren is alleen voor knopen van de catalogus berekend",
+    ),
     "one_recipe_per_industry": (
         "one recipe stands for all products of the industry: indicative only",
         "één recept staat voor alle producten van de bedrijfstak: slechts indicatief",

@@ -29,6 +29,8 @@ from ketenpipe.tables.registry import INDICATORS as INDICATOR_TABLE
 
 #: What every figure rests on.
 ASSUMPTION = "one_recipe_per_industry"
+#: Why T cannot be told where its bounds differ.
+UNDECIDED = "rest_of_world_decides"
 FIGURES = ("O1", "G2", "T", "hidden_exposure")
 
 
@@ -124,8 +126,7 @@ class _Tier:
     coverage: Floats
     foreign: Floats
     test: Floats
-    test_low: Floats
-    test_high: Floats
+    undecided: npt.NDArray[np.bool_]
     hidden: Floats
     hidden_low: Floats
     hidden_high: Floats
@@ -198,9 +199,9 @@ class _Figures:
             g2_high=g2_high,
             coverage=coverage,
             foreign=planes.foreign,
-            test=tests[0],
-            test_low=np.fmin(tests[0], tests[1]),
-            test_high=np.fmax(tests[0], tests[2]),
+            # Where the rest of the world or unknown origin decides, nothing can be told.
+            test=np.where(tests[1] == tests[2], tests[0], np.nan),
+            undecided=np.isfinite(tests[0]) & (tests[1] != tests[2]),
             hidden=hidden,
             hidden_low=np.where(some, np.maximum(hidden - np.nan_to_num(start[:, -1]), -1.0), np.nan),
             hidden_high=np.where(some, np.minimum(hidden + np.nan_to_num(shares[:, -1]), 1.0), np.nan),
@@ -227,7 +228,8 @@ class _Figures:
                     coverage=_figures(found.coverage),
                 ),
                 self._block(
-                    tier, "T", found.test, why, low=found.test_low, high=found.test_high, stamp=self.governed,
+                    tier, "T", found.test, np.where(found.undecided, UNDECIDED, why), low=found.test,
+                    high=found.test, stamp=self.governed,
                     coverage=_figures(found.coverage),
                 ),
                 self._block(
@@ -242,15 +244,18 @@ class _Figures:
         """What T indicates, in contract ``flags``; never a verdict."""
         mix, parts = self.mix, [FLAGS.empty()]
         for tier, found in self.tiers.items():
-            at = np.flatnonzero(np.isfinite(found.test))
+            null = ~np.isfinite(found.test)
+            at = np.flatnonzero(~null)
+            reasons = self._reasons(self.nothing[tier - 1], None, null).cast(pa.string())
             fixed: dict[str, Any] = {
                 "focus": mix.view.focus, "level": "hs6", "hs_revision": mix.hs_revision, "tier": tier,
-                "year": mix.view.year, "method": "node_test", "reason": ASSUMPTION, "method_version": METHOD_VERSION,
+                "year": mix.view.year, "method": "node_test", "method_version": METHOD_VERSION,
             }  # fmt: skip
             given = {
                 **{n: pa.repeat(pa.scalar(v, FLAGS.column(n).type), len(at)) for n, v in fixed.items()},
                 "code": pa.array(mix.codes, pa.string()).take(pa.array(at)),
                 "indicated": pa.array(found.test[at] == 1),
+                "reason": reasons.take(pa.array(at)),
             }
             columns = [given[c.name] if c.name in given else pa.nulls(len(at), c.type) for c in FLAGS.columns]
             parts.append(pa.table(columns, schema=FLAGS.schema()))

@@ -345,7 +345,7 @@ def _direct_rows(
                 "code": code, "share": share, "hs_revision": revision, "tier": 0,
                 "cut": None if within and not alone else low, "low": low, "high": high, "basis": "traced",
                 "path": f"{code}@{country}" if known > 0 and not alone else None, "same_for_every_country": False,
-                "reason": "country_in_focus" if within else None,
+                "reason": "; ".join([*(["country_in_focus"] if within else []), "relief_not_computed"]),
             }
         )  # fmt: skip
     return rows

@@ -44,6 +44,8 @@ HS92 = "HS92"
 Row = tuple[str, str, float | None, float | None, float | None]
 NOBODY = catalogue(blocs=(*bloc("EU27", "AUT", "DEU"), *bloc("EU", "AUT", "DEU")))
 KNOWN = {HS92: {"100001": "C10", "100002": "C10", "200001": "C20"}}
+#: One code of three is fewer than half.
+FEW = "subset_of_products; synthetic"
 
 
 def supply(rows: Iterable[Row], *, focus: str = "NLD", year: int = 2020, revision: str = HS92) -> pa.Table:
@@ -206,7 +208,8 @@ def test_a_focus_that_the_table_lacks_says_so() -> None:
     built = build_uses(mix, held, NOBODY, 2020, KNOWN)
     assert built.product_uses.num_rows == 0
     (joined,) = built.product_join.to_pylist()
-    assert (joined["reason"], float(joined["without_delivery_kusd"]), joined["inputs_kusd"]) == ("no_region", 1.0, 0)
+    assert joined["reason"] == "subset_of_products; no_region"
+    assert (float(joined["without_delivery_kusd"]), joined["inputs_kusd"]) == (1.0, 0)
 
 
 def test_codes_with_a_recipe_in_the_catalogue_are_left_out() -> None:
@@ -283,8 +286,8 @@ def test_a_made_up_table_says_so_and_the_recipes_year_is_kept() -> None:
     mix = supply([("100001", "CHN", 1.0, 1.0, None)])
     built = build_uses(mix, held, NOBODY, 2020, KNOWN)
     tiers = indicative_tiers(mix, held, NOBODY, 2020, KNOWN).product_tiers
-    for found in (built.product_uses, built.product_join, tiers):
-        assert set(found.column("reason").to_pylist()) == {"synthetic"}
+    for found, reason in ((built.product_uses, FEW), (built.product_join, FEW), (tiers, "synthetic")):
+        assert set(found.column("reason").to_pylist()) == {reason}
         assert set(found.column("recipe_year").to_pylist()) == {2018}
         assert set(found.column("year").to_pylist()) == {2020}
     assert set(tiers.column("basis").to_pylist()) == {"icio_proportional"}

@@ -335,7 +335,7 @@ def test_the_page_in_words() -> None:
     assert (
         "| Metals, unwrought (and alloys), tier 1 | China, 90 % | China (metals) | 1: China (metals) | 10 % |" in text
     )
-    assert "| Ore mining, tier 2, the same for every country | Congo - Kinshasa, 95 % |" in text
+    assert "| Ore mining, tier 2, the world's mix | Congo - Kinshasa, 95 % |" in text
     assert "**European Union, rare-earth magnets: China produces 100 % of the supply.**" in text
     assert "Lower bound" in text
     assert text.endswith("\n")
