@@ -75,7 +75,7 @@ def trace(home: Path, foci: tuple[str, ...], out: Path | None = None) -> dict[st
     tables = {t: getattr(traced, t.name) for t in (PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX)}
     if out is not None:
         for contract, table in tables.items():
-            Store(out).write_stream(contract, Stream(table.to_batches(max_chunksize=ROW_GROUP)))
+            Store(out).write_stream(contract, Stream(table.to_batches(max_chunksize=ROW_GROUP)), str(YEAR))
     return {
         "seconds": perf_counter() - start,
         "products": len(pc.unique(traced.tracing.column("code"))),
