@@ -149,8 +149,8 @@ WALKED = (CHAIN_NODES, CHAIN_EDGES, EXPOSURE, PRODUCTION, ORIGIN_MIX)
         PATHS.name: out(
             PATHS,
             "`x_n[c]` is the sum over all sequences of countries that end in `c` of the product of their steps. The "
-            "largest are found best first, until they explain 95 % of the node's supply or there are 1,000; no path that "
-            "is left out is larger than `bound`, and `residual` says what they are together. Newest year.",
+            "largest are found best first, until they explain 95 % of the node's supply or there are 1,000; no path "
+            "that is left out is larger than `bound`, and `residual` says what they are together. Newest year.",
             kinds=("python", "numpy"),
         )
     },
