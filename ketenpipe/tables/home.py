@@ -42,7 +42,7 @@ BUILDING = ".building-"
 #: How long a folder that never got its last file is left alone: its writer may still be at work.
 UNFINISHED_AFTER = timedelta(hours=24)
 READ_ONLY = 0o444
-_MANGLED = re.compile(r"^s3:/+", re.I)
+_MANGLED = re.compile(r"^s3:(?:/+|$)", re.I)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
 _KNOWN = ("endpoint_override", "region", "scheme")
 #: Answers of an S3 store that mean: not with these credentials.

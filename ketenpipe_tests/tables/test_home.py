@@ -56,6 +56,7 @@ def test_an_s3_home(name: str, text: str, endpoint: str | None, region: str | No
     ("name", "words"),
     [
         ("s3://", r"names no bucket; a home on an S3 store is named s3://bucket/prefix"),
+        ("s3:", r"names no bucket"),  # what a path makes of s3://
         ("s3://UPPER/x", r"names no bucket"),
         ("s3://key:secret@bucket/x", r"^a home on an S3 store is named without credentials; set AWS_ACCESS_KEY_ID"),
         (

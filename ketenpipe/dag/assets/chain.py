@@ -67,7 +67,7 @@ TRACED_FROM = (BACI_FLOWS, MINING_PRODUCTION)
         spec(
             TRACING,
             "`Z[j,i] = X[i,j]`, `x = p + sum_i Z[j,i]`, `A = Z diag(1/x)`, `R = (I - A)^-1 diag(p)` (Kastner et "
-            "al. 2011). Rows of `R` sum to `x`; `row_residual` says how closely. "
+            "al. 2011). `row_residual` bounds the errors of the row of the focus. "
             "`imputed_share(f) = sum_c O[f,c] d_c`. Proportional mixing is an assumption.",
             kinds=("python", "numpy"),
             deps=TRACED_FROM,
