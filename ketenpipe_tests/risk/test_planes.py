@@ -140,3 +140,24 @@ def test_bounds_and_ranges_always_hold(vector: dict[str, float], own: set[str]) 
             moved = {c: s for c, s in vector.items() if c != "UNK"}
             moved[other] += vector.get("UNK", 0.0)
             assert plane_of(moved, own, RISK).o1 <= held.o1_high + 1e-12
+
+
+def test_a_vector_without_anything_foreign_has_only_what_can_be_said_of_nothing() -> None:
+    held = plane_of({"NLD": 0.75, "UNK": 0.25, "CHN": 0.0}, ("NLD",), {"CHN": 0.9})
+    assert (held.o1, held.g3, held.foreign, held.unknown) == (0.0, 0.0, 0.0, 0.25)
+    assert held.o1_high == 0.25**2
+    assert held.weakest_link == 0.0
+    assert (held.o1_renormalised, held.g2, held.g2_high, held.coverage, held.top) == (None, None, None, None, None)
+
+
+def test_a_share_of_zero_is_no_supplier() -> None:
+    assert top_third_country({"CHN": 0.0, "NLD": 1.0}, ("NLD",), ()) == (None, 0.0, 0.0)
+
+
+def test_without_an_unknown_part_the_bound_is_the_share() -> None:
+    assert top_third_country({"CHN": 0.6, "NLD": 0.4}, ("NLD",), ()) == ("CHN", 0.6, 0.6)
+
+
+def test_a_mix_is_concentrated_whatever_its_unit() -> None:
+    assert hhi_of([0.25, 0.25]) == pytest.approx(0.5)
+    assert hhi_of([0.0]) is None

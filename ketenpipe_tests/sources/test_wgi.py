@@ -195,12 +195,12 @@ def test_the_wide_workbook(drop: Drop, repeated: bool) -> None:
     drop.put("wgi/wgidataset.xlsx", content)
     data = read_wgi(drop.inventory())
     assert [tuple(r.values()) for r in data.table.to_pylist()] == [
-        ("NLD", 1996, "PV", 0.9, "WGI 2023 edition"),
-        ("NLD", 1998, "PV", 1.0, "WGI 2023 edition"),
-        ("XKX", 1998, "PV", -0.5, "WGI 2023 edition"),
-        ("NLD", 1996, "VA", 1.5, "WGI 2023 edition"),
-        ("NLD", 1998, "VA", 1.6, "WGI 2023 edition"),
-        ("XKX", 1998, "VA", -0.5, "WGI 2023 edition"),
+        ("NLD", 1996, "PV", 0.9, 0.2, "WGI 2023 edition"),
+        ("NLD", 1998, "PV", 1.0, 0.3, "WGI 2023 edition"),
+        ("XKX", 1998, "PV", -0.5, 0.4, "WGI 2023 edition"),
+        ("NLD", 1996, "VA", 1.5, 0.2, "WGI 2023 edition"),
+        ("NLD", 1998, "VA", 1.6, 0.3, "WGI 2023 edition"),
+        ("XKX", 1998, "VA", -0.5, 0.4, "WGI 2023 edition"),
     ]
 
 
@@ -226,10 +226,10 @@ def test_the_long_workbook_since_2025_also_in_its_zip(drop: Drop) -> None:
             "rl": [LONG_HEAD, ["NLD", "Netherlands", 2024, 1.7, 0.1]],
         }
     )
-    want = [("NLD", "PV", 0.75), ("PSE", "PV", None), ("NLD", "RL", 1.7)]
+    want = [("NLD", "PV", 0.75, 0.2), ("PSE", "PV", None, None), ("NLD", "RL", 1.7, 0.1)]
     path = drop.put("wgi/wgidataset_with_sourcedata-2025.xlsx", content)
     rows = read_wgi(drop.inventory()).table.to_pylist()
-    assert [(r["iso3"], r["dimension"], r["estimate"]) for r in rows] == want
+    assert [(r["iso3"], r["dimension"], r["estimate"], r["standard_error"]) for r in rows] == want
     assert {r["vintage"] for r in rows} == {"WGI 2025 edition"}
     path.unlink()
     drop.zip("wgi/wgidataset_excel.zip", {"wgidataset-2025.xlsx": content})
@@ -246,13 +246,75 @@ DATABANK = (
 )
 
 
+LONG_ERRORS = "code,countryname,year,indicator,estimate,stddev\nNLD,Netherlands,2022,pv,0.4,0.2\n"
+WITH_ERRORS = (
+    '"Country Name","Country Code","Series Name","Series Code","1996 [YR1996]","2022 [YR2022]"\n'
+    '"Netherlands","NLD","Rule of Law: Estimate","RL.EST","1.6",".."\n'
+    '"Netherlands","NLD","Rule of Law: Standard Error","RL.STD.ERR","0.21","0.19"\n'
+    '"World","WLD","Rule of Law: Standard Error","RL.STD.ERR","0.1","0.1"\n'
+)
+
+
+def test_standard_errors_as_rows_and_columns_of_series(drop: Drop) -> None:
+    drop.baci()
+    path = drop.put("wgi/a.csv", WITH_ERRORS)
+    data = read_wgi(drop.inventory())
+    # 2022 has no estimate: its error belongs to nothing. What was read and refused is counted with the rest.
+    assert [(r["year"], r["estimate"], r["standard_error"]) for r in data.table.to_pylist()] == [(1996, 1.6, 0.21)]
+    assert [(r.rows_read, r.rows_refused) for r in data.records] == [(5, 2)]
+    path.unlink()
+    drop.put(
+        "wgi/b.csv",
+        "Time,Time Code,Country Name,Country Code,Voice: Estimate [VA.EST],Voice: Standard Error [VA.STD.ERR]\n"
+        "2022,YR2022,Chad,TCD,-1.4,0.12\n2021,YR2021,Chad,TCD,-1.3,..\n",
+    )
+    rows = read_wgi(drop.inventory()).table.to_pylist()
+    assert [(r["year"], r["estimate"], r["standard_error"]) for r in rows] == [(2021, -1.3, None), (2022, -1.4, 0.12)]
+
+
+def test_a_row_per_country_and_year_has_its_error_beside_it_or_none(drop: Drop) -> None:
+    drop.baci()
+    drop.put("wgi/a.csv", LONG_ERRORS)
+    drop.put("wgi/b.csv", HEAD + "Belgium,BEL,56,2021,0.75,PV.EST\n")
+    rows = read_wgi(drop.inventory()).table.to_pylist()
+    assert [(r["iso3"], r["standard_error"]) for r in rows] == [("BEL", None), ("NLD", 0.2)]
+
+
+def test_the_api_gives_errors_as_a_series_of_their_own(drop: Drop) -> None:
+    drop.baci()
+    estimates = api(("NLD", "2022", 1.0), ("BEL", "2022", 0.5), updated="2025-11-05")
+    errors = api(("NLD", "2022", 0.25), ("BEL", "2022", None), updated="2025-11-05", series="GOV_WGI_PV.STD.ERR")
+    drop.put("wgi/pv.json", estimates)
+    drop.put("wgi/se.json", errors)
+    data = read_wgi(drop.inventory())
+    assert [(r["iso3"], r["estimate"], r["standard_error"]) for r in data.table.to_pylist()] == [
+        ("BEL", 0.5, None),
+        ("NLD", 1.0, 0.25),
+    ]
+    assert sorted((r.file, r.rows_read) for r in data.records) == [("pv.json", 2), ("se.json", 2)]
+    drop.put("wgi/se.json", errors.replace("2025-11-05", "2024-11-05"))
+    with pytest.raises(
+        InputRefused,
+        match=r"the standard errors of PV in 2022 are of 'WGI, updated 2024-11-05' \(se\.json\), the estimates of "
+        r"'WGI, updated 2025-11-05' \(pv\.json\); keep one edition per year",
+    ):
+        read_wgi(drop.inventory())
+    drop.put("wgi/se.json", api(("NLD", "2022", 0.25), series="PV.STD.ERR"))  # states no edition: let pass
+    assert read_wgi(drop.inventory()).table.to_pylist()[1]["standard_error"] == 0.25
+    drop.put("wgi/again.json", api(("NLD", "2022", 0.3), series="PV.STD.ERR"))
+    with pytest.raises(
+        InputRefused, match=r"the standard error of PV of NLD in 2022 stands in two places, again.json \(row 1\) and se"
+    ):
+        read_wgi(drop.inventory())
+
+
 def test_databank_with_its_footer_and_without_aggregates(drop: Drop) -> None:
     drop.baci()
     drop.put("wgi/databank.csv", DATABANK)
     data = read_wgi(drop.inventory())
     assert [tuple(r.values()) for r in data.table.to_pylist()] == [
-        ("NLD", 1996, "RL", 1.6, "WGI, updated 2023-09-29"),
-        ("NLD", 2022, "RL", 1.7, "WGI, updated 2023-09-29"),
+        ("NLD", 1996, "RL", 1.6, None, "WGI, updated 2023-09-29"),
+        ("NLD", 2022, "RL", 1.7, None, "WGI, updated 2023-09-29"),
     ]
     assert "left out: EUU (European Union): 1 rows, HIC (High income): 1 rows" in data.notes[0]
 
@@ -338,7 +400,21 @@ def test_six_dimensions_of_two_editions_are_refused(drop: Drop) -> None:
         ("a.xlsx", book({"pv": [LONG_HEAD, ["NLD", "x", 2024, "high", 1]]}), "sheet pv, row 2, column Governance est"),
         ("a.xlsx", book({"pv": [LONG_HEAD, ["NLD", "x", "24", 1, 1]]}), "sheet pv, row 2: '24' is no year"),
         ("a.xlsx", b"words", "damaged"),
-        ("a.csv", DATABANK.replace("RL.EST", "RL.STD.ERR"), "none of the series is a governance estimate"),
+        ("a.csv", DATABANK.replace("RL.EST", "RL.NO.SRC"), "none of the series is a governance estimate"),
+        (
+            "a.csv",
+            DATABANK.replace("RL.EST", "RL.STD.ERR"),
+            r"a.csv: .*holds standard errors of RL, and no file holds the estimates that they belong to; add the "
+            "series RL.EST",
+        ),
+        ("a.csv", LONG_ERRORS.replace("0.2", "-0.2"), "line 2, column stddev: the standard error '-0.2' is below 0"),
+        ("a.csv", LONG_ERRORS.replace("0.2", "wide"), "line 2, column stddev: the standard error 'wide' is no number"),
+        ("a.csv", WITH_ERRORS.replace("0.21", "-0.21"), "line 3, column 1996 .YR1996.: the standard error '-0.21' is"),
+        (
+            "a.csv",
+            WITH_ERRORS + '"Netherlands","NLD","x","RL.STD.ERR","0.3","0.3"\n',
+            "RL of NLD in 1996 stands 2 times",
+        ),
         (
             "a.csv",
             DATABANK.replace('"1.6"', '"much"'),
