@@ -1,8 +1,8 @@
 """Finds the native files of a drop folder, with their sidecars, and says what was not recognised.
 
 A drop folder holds ``baci/``, ``comtrade/``, ``icio/`` (or ``icio_like/``), ``wgi/``, ``mining/`` (or
-``wmd/``), ``concordance/``; the embedded sample has the same shape. Belongs here: names, places, hashes,
-sidecars. Does not belong here: reading a row.
+``wmd/``), ``concordance/``, ``elasticity/`` (or ``protee/``); the embedded sample has the same shape. Belongs here:
+names, places, hashes, sidecars. Does not belong here: reading a row.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ FOLDERS: dict[str, str] = {
     "mining": "mining",
     "wmd": "mining",
     "concordance": "concordance",
+    "elasticity": "elasticity",
+    "protee": "elasticity",
 }
 
 _BACI_YEAR = re.compile(
@@ -82,7 +84,8 @@ class Sidecar:
 @dataclass(frozen=True)
 class SourceFile:
     """A recognised file. ``kind`` is ``flows``, ``archive``, ``countries``, ``products`` (baci);
-    ``reports`` (comtrade); ``estimates``; ``production``; ``table`` or ``archive`` (icio); ``concordance``."""
+    ``reports`` (comtrade); ``estimates``; ``production``; ``table`` or ``archive`` (icio);
+    ``concordance``; ``elasticities``."""
 
     source: str
     kind: str
@@ -276,6 +279,8 @@ def classify(source: str, name: str) -> tuple[str, dict[str, Any]] | str:
         return ("archive" if lower.endswith(".zip") else "table"), {}
     if source == "wgi":
         return "estimates", {}
+    if source == "elasticity":
+        return ("elasticities", {}) if ".json" not in lower else "trade elasticities are read from CSV"
     return ("concordance", {}) if ".json" not in lower else "concordances are read from CSV or xlsx"
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ketenpipe.errors import InputRefused, WrongUse
 
 NAME = "upstreams.toml"
-SourceName = Literal["baci", "icio", "wgi", "mining", "concordance"]
+SourceName = Literal["baci", "icio", "wgi", "mining", "concordance", "elasticity"]
 
 
 class _Row(BaseModel):

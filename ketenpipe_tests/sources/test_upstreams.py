@@ -36,7 +36,7 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 def test_the_shipped_file_names_every_source_with_a_reader() -> None:
     shipped = load_upstreams(embedded("reference"))
-    assert {r.source for r in shipped.chosen(None)} == {"baci", "icio", "wgi", "mining", "concordance"}
+    assert {r.source for r in shipped.chosen(None)} == {"baci", "icio", "wgi", "mining", "concordance", "elasticity"}
     assert [r.slot for r in shipped.chosen(["wgi"])] == [f"wgi/{d}" for d in ("VA", "PV", "GE", "RQ", "RL", "CC")]
     for row in shipped.files:
         assert row.producer, row.slot
