@@ -26,12 +26,15 @@ from ketenpipe.risk.world import Stamped
 ITEM = ["focus", "level", "code", "hs_revision", "group", "tier"]
 KEYS = [*ITEM, "year"]
 FACT_COLUMNS = (
-    *KEYS, "indicator", "measure", "basis", "value", "low", "high", "method_value", "reason", "confidence",
+    *KEYS, "indicator", "measure", "basis", "value", "low", "high", "method_value", "country", "reason", "confidence",
 )  # fmt: skip
 """What :func:`collect_facts` reads of a table of contract ``indicators``."""
 
-_LEVELS = ("hs6", "node", "group")
-_TEXT = ("focus", "level", "code", "hs_revision", "group", "indicator", "measure", "basis", "reason", "confidence")
+_LEVELS = ("hs6", "node", "group", "industry")
+_TEXT = (
+    "focus", "level", "code", "hs_revision", "group", "indicator", "measure", "basis", "country", "reason",
+    "confidence",
+)  # fmt: skip
 _PLANES = ("traced", "world_production_mix")
 _MADE = ("observed", "producer_list")
 
@@ -54,8 +57,29 @@ _PICK: dict[str, tuple[str, tuple[str, ...] | None, tuple[str, ...] | None, str]
     "G2_high": ("G2", ("q", "p"), _PLANES, "high"),
     "X1": ("X1", None, None, "value"),
     "X1g": ("X1g", None, None, "value"),
+    "G4": ("G4", None, None, "value"),
+    "G4_published": ("G4", None, None, "method_value"),
+    "G5": ("G5", None, None, "value"),
+    "G5_published": ("G5", None, None, "method_value"),
+    "G5_high": ("G5", None, None, "high"),
+    "EI": ("EI", None, None, "value"),
+    "I4": ("I4", None, None, "value"),
 }
-_NOTED = ("T", "C4b", "X1", "X1g", "C3")
+#: Indicator: measures (None: any), which words are read beside its figure.
+_NOTED: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
+    "T": (("q", "p", "none"), ("reason", "confidence", "basis")),
+    "C4b": (("q", "p", "none"), ("reason", "confidence", "basis", "country")),
+    "C4a": (("v",), ("country",)),
+    "X1": (("q", "p", "none"), ("reason",)),
+    "X1g": (("q", "p", "none"), ("reason",)),
+    "C3": (("q", "p", "none"), ("reason",)),
+    "G4": (None, ("reason", "basis")),
+    "G5": (None, ("reason", "basis")),
+    "EI": (None, ("reason", "basis")),
+    "I4": (None, ("reason", "basis", "country")),
+}
+#: Figures that are read whatever they rest on: the method that needs them says what it makes of the basis.
+_ANY_BASIS = ("EI",)
 
 
 @dataclass
@@ -115,9 +139,9 @@ class _Words:
 def collect_facts(tables: Iterable[pa.Table]) -> Facts:
     """Read the facts from tables of contract ``indicators``, one after the other.
 
-    Rows of levels hs6, node and group count. The named methods are defined on BACI's years: rows of the nowcast
-    (basis ``reconciled_comtrade``) are left out. So are figures by industry recipes (``icio_proportional``): they never
-    flag.
+    Rows of levels hs6, node, group and industry count. The named methods are defined on BACI's years: rows of the
+    nowcast (basis ``reconciled_comtrade``) are left out. So are figures by industry recipes (``icio_proportional``):
+    they never flag; but EI is read, so that a method can say why it does not.
 
     Args:
         tables: with :data:`FACT_COLUMNS`, sorted by key; all rows of an item and year in one of them. A generator that
@@ -127,8 +151,6 @@ def collect_facts(tables: Iterable[pa.Table]) -> Facts:
         WrongUse: an item and year stand in two tables.
     """
     words = {name: _Words() for name in _TEXT}
-    for name in ("T_reason", "C4b_reason", "X1_reason", "X1g_reason", "C3_reason"):
-        words[name] = words["reason"]
     words["reason"].numbers[""] = 0
     parts: list[dict[str, npt.NDArray[Any]]] = [p for t in tables if (p := _facts_of(t, words))]
     if not parts:
@@ -157,8 +179,7 @@ def collect_facts(tables: Iterable[pa.Table]) -> Facts:
 
 def _notes(whole: Mapping[str, npt.NDArray[Any]], words: Mapping[str, _Words]) -> dict[str, pd.Categorical]:
     nothing = np.empty(0, dtype=np.int64)
-    columns = [(f"{i}_reason", "reason") for i in _NOTED]
-    columns += [(f"{i}_{kind}", kind) for i in ("T", "C4b") for kind in ("confidence", "basis")]
+    columns = [(f"{i}_{kind}", kind) for i, (_, kinds) in _NOTED.items() for kind in kinds]
     return {n: pd.Categorical.from_codes(whole.get(n, nothing), list(words[kind].numbers)) for n, kind in columns}
 
 
@@ -183,7 +204,10 @@ def _facts_of(table: pa.Table, words: Mapping[str, _Words]) -> dict[str, npt.NDA
         n: table.column(n).to_numpy().astype(np.float64) for n in ("value", "low", "high", "method_value")
     }
     kept = np.isin(column["level"], words["level"].of(_LEVELS))
-    kept &= ~np.isin(column["basis"], words["basis"].of(("reconciled_comtrade", "icio_proportional")))
+    kept &= ~np.isin(column["basis"], words["basis"].of(("reconciled_comtrade",)))
+    kept &= ~np.isin(column["basis"], words["basis"].of(("icio_proportional",))) | np.isin(
+        column["indicator"], words["indicator"].of(_ANY_BASIS)
+    )
     rows = np.flatnonzero(kept)
     if not len(rows):
         return {}
@@ -208,9 +232,8 @@ def _facts_of(table: pa.Table, words: Mapping[str, _Words]) -> dict[str, npt.NDA
         at = rows_of(indicator, measures, bases)
         out[name] = np.full(count, np.nan)
         out[name][item[at]] = figures[source][at]
-    for indicator in _NOTED:
-        at = rows_of(indicator, ("q", "p", "none"), None)
-        kinds = ("reason", "confidence", "basis") if indicator in ("T", "C4b") else ("reason",)
+    for indicator, (measures, kinds) in _NOTED.items():
+        at = rows_of(indicator, measures, None)
         for kind in kinds:
             nothing = 0 if kind == "reason" else -1
             values = np.full(count, nothing, dtype=np.int64)

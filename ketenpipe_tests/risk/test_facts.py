@@ -55,6 +55,35 @@ def test_the_facts_of_an_item_by_hand() -> None:
     }  # fmt: skip
 
 
+def test_figures_of_criticality_and_industries_by_hand() -> None:
+    made = INDICATORS.conform(
+        [
+            row("G4", 0.1, measure="q", basis="observed", method_value=0.2, reason="material: Ore"),
+            row("G5", None, measure="q", basis="observed", high=1.5, method_value=0.9, reason="no_recycling_rate"),
+            row("EI", 3.0, basis="icio_proportional", reason="synthetic"),
+            row("C4a", 0.7, country="BEL"), row("C4b", 0.6, measure="q", basis="traced", country="CHN"),
+            row("C1", 0.8, basis="icio_proportional"), row("O1", 0.3, basis="icio_proportional"),
+            row("I4", 2.5, basis="icio", level="industry", code="C20", hs_revision=None, tier=None, country="USA"),
+            row("EI", 1.0, basis="reconciled_comtrade", code="100007"),
+        ]
+    )  # fmt: skip
+    industry, product = as_read(collect_facts([made]))[::-1]
+    assert [product[n] for n in ("G4", "G4_published", "G4_basis", "G4_reason")] == [
+        0.1, 0.2, "observed", "material: Ore",
+    ]  # fmt: skip
+    assert [product[n] for n in ("G5", "G5_published", "G5_high", "G5_basis", "G5_reason")] == [
+        None, 0.9, 1.5, "observed", "no_recycling_rate",
+    ]  # fmt: skip
+    # Of figures by industry recipes only EI is read, with what it rests on.
+    assert [product[n] for n in ("EI", "EI_basis", "EI_reason", "C1", "O1")] == [
+        3.0, "icio_proportional", "synthetic", None, None,
+    ]  # fmt: skip
+    assert [product[n] for n in ("C4a_country", "C4b_country", "I4", "I4_basis")] == ["BEL", "CHN", None, None]
+    assert [industry[n] for n in ("level", "code", "hs_revision", "tier", "I4", "I4_basis", "I4_country")] == [
+        "industry", "C20", None, -1, 2.5, "icio", "USA",
+    ]  # fmt: skip
+
+
 def test_facts_do_not_depend_on_the_tables_they_come_in() -> None:
     whole = chain_world().indicators
     expected = as_read(collect_facts([whole]))
