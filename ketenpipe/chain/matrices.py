@@ -196,6 +196,25 @@ def balance(
     return Production(made=made, unknown=unknown, imputed=np.where(non_producer, 0.0, imputed))
 
 
+def without_raising(production: Production, statistic: Array, listed: Array) -> Production:
+    """The same balance with the statistic taken at its word: what was raised is supply of unknown origin instead.
+
+    ``p = statistic``, ``u = raised``, so that supply stays ``p + u + imports``. A listed null keeps the proxy: there is
+    nothing to take at its word. ``d`` is 0 where nothing is imputed any more.
+
+    Args:
+        production: of :func:`balance`, shape (n).
+        statistic, listed: as given to it, shape (n).
+    """
+    missing = listed & np.isnan(statistic)
+    raised = np.where(missing, 0.0, production.made * production.imputed)
+    return Production(
+        made=production.made - raised,
+        unknown=production.unknown + raised,
+        imputed=np.where(missing, production.imputed, 0.0),
+    )
+
+
 def trace_origins(flows: Array, production: Production) -> Traced:
     """Where every country's supply was made, mixing proportionally (Kastner et al. 2011).
 

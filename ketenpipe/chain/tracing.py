@@ -28,6 +28,7 @@ from ketenpipe.chain.matrices import (
     consumption,
     trace_origins,
     trace_rows,
+    without_raising,
 )
 from ketenpipe.errors import ContractBroken, WrongUse
 from ketenpipe.tables.contract import Table, round_significant
@@ -158,6 +159,8 @@ def trace_year(
     reference: Reference,
     foci: tuple[str, ...],
     year: int,
+    *,
+    raise_production: bool = True,
 ) -> Tracing:
     """Trace every product of one year to where it was made, and keep what the foci and the catalogue need.
 
@@ -176,6 +179,8 @@ def trace_year(
         reference: catalogue, production links, non-producers, blocs.
         foci: countries and blocs.
         year: the year; it names the blocs' members and the statistics.
+        raise_production: False takes statistics at their word: where a country exports more than it makes and buys,
+            the rest is supply of unknown origin (:func:`ketenpipe.chain.matrices.without_raising`).
 
     Returns:
         The four tables of the year, in the order of their keys, each held against its contract.
@@ -184,7 +189,7 @@ def trace_year(
         WrongUse: a flow of another year, or a focus that is neither a country nor a bloc with members in that year.
         ContractBroken: batches that are not in the order of the key.
     """
-    scene = _Scene(reference, foci, year, mining)
+    scene = _Scene(reference, foci, year, mining, raise_production)
     found = _Found(scene)
     if isinstance(flows, pa.Table):
         flows = flows.sort_by([(k, "ascending") for k in BACI_FLOWS.key]).to_batches()
@@ -210,8 +215,16 @@ def trace_year(
 class _Scene:
     """What a year's products have in common: foci with their members, the catalogue's codes, statistics."""
 
-    def __init__(self, reference: Reference, foci: tuple[str, ...], year: int, mining: pa.Table | None) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        foci: tuple[str, ...],
+        year: int,
+        mining: pa.Table | None,
+        raise_production: bool = True,
+    ) -> None:
         self.reference = reference
+        self.raise_production = raise_production
         self.year = year
         self.foci = sorted(set(foci))
         self.members = {f: focus_members(reference, f, [year])[year] for f in self.foci}
@@ -447,7 +460,7 @@ def _trace(scene: _Scene, block: _Block) -> _Rows:
 
 def _measured(scene: _Scene, block: _Block, inside: Array, taken: Array, amounts: Array, measure: str) -> _Seen:
     links = Links(*block.shape, block.product, block.exporter, block.importer, amounts).where(taken)
-    production, basis = _production(block, links, measure)
+    production, basis = _production(block, links, measure, raised=scene.raise_production)
     supply = production.made + production.unknown + links.bought
     eaten = consumption(links.sold, supply)
     single = np.array([len(scene.members[f]) == 1 for f in scene.foci]).reshape(-1, 1, 1)
@@ -478,7 +491,7 @@ def _measured(scene: _Scene, block: _Block, inside: Array, taken: Array, amounts
     return seen
 
 
-def _production(block: _Block, links: Links, measure: str) -> tuple[Production, list[str]]:
+def _production(block: _Block, links: Links, measure: str, *, raised: bool = True) -> tuple[Production, list[str]]:
     """What is made where, and the basis of each product; statistics are in tonnes only."""
     barred = np.zeros(block.shape, dtype=bool)
     for k, product in enumerate(block.products):
@@ -493,6 +506,8 @@ def _production(block: _Block, links: Links, measure: str) -> tuple[Production, 
         listed = np.array([c in quantities for c in block.countries])
         figures = np.array([quantities.get(c, np.nan) for c in block.countries], dtype=float)
         own = balance(links.sold[k], links.bought[k], figures, listed, barred[k])
+        if not raised:
+            own = without_raising(own, figures, listed)
         proxy.made[k], proxy.unknown[k], proxy.imputed[k] = own.made, own.unknown, own.imputed
         basis[k] = product.statistic.basis
     return proxy, basis

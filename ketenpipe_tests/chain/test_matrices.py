@@ -19,6 +19,7 @@ from ketenpipe.chain.matrices import (
     consumption,
     trace_origins,
     trace_rows,
+    without_raising,
     without_subtraction,
 )
 from ketenpipe_tests.worlds import matrix
@@ -488,3 +489,33 @@ def test_who_is_not_reached_is_unknown_and_carries_it_on() -> None:
     assert together(traced)[:, 0] == pytest.approx(
         np.array([[0.75, 0, 0, 0, 0.25], [0, 0, 0, 0, 1.0], [0.375, 0, 0, 0, 0.625]])
     )
+
+
+def test_a_statistic_at_its_word_makes_what_was_raised_of_unknown_origin() -> None:
+    # Listed 50, sells 80, buys 10: raised by 20. Not listed, sells 5: raised by 5. Listed without a figure: the proxy
+    # stays. A non-producer: its surplus is of unknown origin already. Listed 90, sells 30: nothing to raise.
+    sold = np.array([80.0, 5.0, 40.0, 7.0, 30.0])
+    bought = np.array([10.0, 0.0, 0.0, 0.0, 0.0])
+    statistic = np.array([50.0, np.nan, np.nan, np.nan, 90.0])
+    listed = np.array([True, False, True, False, True])
+    raised = balance(sold, bought, statistic, listed, np.array([False, False, False, True, False]))
+    assert raised.made.tolist() == [70.0, 5.0, 40.0, 0.0, 90.0]
+    word = without_raising(raised, statistic, listed)
+    assert word.made == pytest.approx([50.0, 0.0, 40.0, 0.0, 90.0])
+    assert word.unknown == pytest.approx([20.0, 5.0, 0.0, 7.0, 0.0])
+    assert word.imputed.tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+@SMALL
+@given(trade(5), arrays(float, 5, elements=st.integers(0, 200).map(float)), arrays(bool, 5), arrays(bool, 5))
+def test_supply_is_the_same_whether_production_is_raised_or_not(
+    x: np.ndarray, statistic: np.ndarray, listed: np.ndarray, missing: np.ndarray
+) -> None:
+    figures = np.where(missing, np.nan, statistic)
+    raised = balance_production(x, figures, listed, np.zeros(5, bool))
+    word = without_raising(raised, figures, listed)
+    assert word.made + word.unknown == pytest.approx(raised.made + raised.unknown)
+    given_figure = listed & ~missing
+    assert word.made[given_figure] == pytest.approx(statistic[given_figure], abs=1e-9)
+    assert word.made[~listed] == pytest.approx(0.0, abs=1e-9)
+    assert (word.unknown >= 0).all()
