@@ -1,4 +1,4 @@
-"""The door for people: ``ketenpipe run``, ``sources``, ``review``, ``release``, ``db`` and ``shock``.
+"""The door for people: ``ketenpipe run``, ``sources``, ``review``, ``release``, ``db``, ``shock`` and ``explain``.
 
 Belongs here: options, words on the screen, exit codes. Does not belong here: any figure that is not read from a
 release. Exit codes: 0 done (also "nothing changed"), 1 something failed, 2 wrong use, 3 input refused, 4 the home is
@@ -161,6 +161,29 @@ def run(
             show_default="all",
         ),
     ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Monte Carlo draws behind the intervals of the newest year; 0 for none.",
+            show_default="1000",
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD", help="Named method that judges (geodep, tno, ...); may be repeated.", show_default="all"
+        ),
+    ] = None,
+    partner: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ISO3|BLOC",
+            help="Country or bloc whose supply counts as friendly in the table substitutability; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
     fetch: Annotated[
         bool | None,
         typer.Option(
@@ -189,6 +212,9 @@ def run(
         catalogue=catalogue,
         depth=depth,
         products=products,
+        draws=draws,
+        methods=",".join(method) if method else None,
+        partners=",".join(partner) if partner else None,
         fetch=fetch,
         engine=engine,
     )
@@ -712,6 +738,7 @@ def review_show(group: GroupName, home: Home = None, as_json: Json = False) -> N
         graph=GraphTables(release.read("graph_nodes"), release.read("graph_measures"))
         if {"graph_nodes", "graph_measures"} <= set(release.tables)
         else None,
+        explanations=release.read("explanations") if "explanations" in release.tables else None,
     )
     text = render_markdown(evidence, states[group], page)
     console = _out()
@@ -1111,6 +1138,75 @@ def _span(low: float | None, high: float | None) -> str:
         return "unknown"
     first, last = f"{100 * low:.1f}", f"{100 * high:.1f}"
     return f"{first} %" if first == last else f"{first}-{last} %"
+
+
+# -- explain --------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@refusals
+def explain(
+    focus: Annotated[str, typer.Argument(metavar="FOCUS", help="Country or bloc of the run.", show_default=False)],
+    code: Annotated[str, typer.Argument(metavar="CODE", help="HS6 code, node, group or industry.", show_default=False)],
+    indicator: Annotated[
+        str,
+        typer.Argument(
+            metavar="INDICATOR", help="Indicator by id or name (C1, hhi_import), or a named method.", show_default=False
+        ),
+    ],
+    year: Annotated[int | None, typer.Option(help="Year of the data.", show_default="the newest")] = None,
+    tier: Annotated[int | None, typer.Option(help="Tier of a node.", show_default="the product first")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Product group, for a node of several.", show_default="the first")
+    ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(metavar="v|q|p|none", help="By value, mass or production.", show_default="the usual one"),
+    ] = None,
+    basis: Annotated[
+        str | None,
+        typer.Option(metavar="BASIS", help="imports, exports, traced, observed, ...", show_default="the usual one"),
+    ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(help="Drop folder of the run, whose files are hashed again.", show_default="that of the settings"),
+    ] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", help="The catalogue folder that the run used, if any.")
+    ] = None,
+    language: Annotated[str, typer.Option(metavar="en|nl", help="Language of the words.")] = "en",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Walk one number of the latest release back to its sources, and say what would turn it."""
+    if language not in ("en", "nl"):
+        raise WrongUse(f"--language is en or nl, not '{language}'")
+    settings = load_settings(home=home, catalogue=catalogue, sources=None if sources is None else str(sources))
+    from ketenpipe.dag.resources import Workspace
+    from ketenpipe.observatory import reader
+    from ketenpipe.observatory.explain_console import document, show
+    from ketenpipe.observatory.explain_release import Question, answer
+    from ketenpipe.sources.archive import Archive
+    from ketenpipe.sources.places import embedded
+    from ketenpipe.tables.store import Store
+
+    place, workspace = _place(settings), Workspace.of(settings)
+    release = reader.latest(place)
+    folders = [*reversed(workspace.reference_dirs), embedded("sample"), Archive(place.work).root]
+    if settings.sources not in ("sample", "official"):
+        folders.insert(0, Path(settings.sources))
+    asked = Question(focus, code, indicator, year, tier, group, measure, basis)
+    found = answer(release, Store(place), workspace.reference(), asked, folders)
+    if as_json:
+        _print_json(document(found))
+    else:
+        show(_out(), found, language)
+    if found.reproduces is False:
+        sys.stderr.write(
+            "ketenpipe: the figure does not come out of the rows that it names; where the tables under the home are "
+            "newer than the release, run 'ketenpipe run' and ask again.\n"
+        )
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ketenpipe.sources.archive import Archive, Provenance
 from ketenpipe.sources.places import embedded
 
 COMMANDS = {
-    (): {"run", "sources", "review", "release", "db", "shock"},
+    (): {"run", "sources", "review", "release", "db", "shock", "explain"},
     ("sources",): {"fetch", "status", "verify"},
     ("review",): {"list", "show", "approve", "reject", "revise"},
     ("release",): {"list", "verify", "diff"},
@@ -54,7 +54,7 @@ def test_help_lists_what_works_and_nothing_else(group: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("group", COMMANDS)
 def test_every_command_has_home_and_json(group: tuple[str, ...]) -> None:
     for name in COMMANDS[group]:
-        if group or name in ("run", "db", "shock"):
+        if group or name in ("run", "db", "shock", "explain"):
             shown = call(*group, name, "--help")
             assert shown.exit_code == 0
             assert "--home" in shown.stdout

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ketenpipe.chain.catalogue import Reference
 from ketenpipe.observatory.graph_pictures import graph_page_markdown
@@ -59,6 +60,7 @@ def page_of(
     pictures: Collection[str] = (),
     folder: str = "../pictures",
     graph: GraphTables | None = None,
+    explanations: pa.Table | None = None,
 ) -> Page:
     """What stands on a group's page beside its evidence.
 
@@ -71,6 +73,7 @@ def page_of(
         pictures: file names of the pictures that are there.
         folder: where the pictures lie, seen from the page.
         graph: the supply graph, None where the release has none.
+        explanations: how the headline figures come about, None where the release does not say.
     """
     known = reference.groups.get(group)
     interests = [reference.public_interests[i].name_en for i in known.public_interests] if known else []
@@ -96,6 +99,7 @@ def page_of(
         },
         since=since,
         narrow="" if graph is None else graph.narrow(group, names, reference),
+        explained=[] if explanations is None else explanations.filter(pc.field("group") == group).to_pylist(),
     )
 
 
@@ -109,6 +113,7 @@ def build_pages(
     reference: Reference,
     pictures: Collection[str] = (),
     graph: GraphTables | None = None,
+    explanations: pa.Table | None = None,
 ) -> dict[str, bytes]:
     """``dossiers/<group>.md`` and ``dossiers/<group>.html`` of every group that has evidence."""
     pages: dict[str, bytes] = {}
@@ -116,7 +121,7 @@ def build_pages(
         group, state = row["group"], states[row["group"]]
         page = page_of(
             group, home=home, state=state, register=register, labels=labels, reference=reference, pictures=pictures,
-            graph=graph,
+            graph=graph, explanations=explanations,
         )  # fmt: skip
         pages[f"dossiers/{group}.md"] = render_markdown(row["evidence"], state, page).encode()
         pages[f"dossiers/{group}.html"] = render_html(row["evidence"], state, page).encode()

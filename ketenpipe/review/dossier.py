@@ -28,8 +28,8 @@ from ketenpipe.tables.registry import DOSSIERS, TABLES
 EVIDENCE_FORMAT = 1
 #: Shares below this are noise of the solver, not suppliers.
 SMALLEST_SHARE = 1e-9
-#: Columns that say where a figure came from, not what it is.
-PROVENANCE = frozenset({"source_vintage", "method_version"})
+#: Columns that say where a figure came from, not what it is; a rank turns on the other products.
+PROVENANCE = frozenset({"source_vintage", "method_version", "rank", "ranked"})
 #: Diagnostics of the solver: their last bits differ between machines and mean nothing to an expert.
 DIAGNOSTICS = frozenset({"row_residual"})
 #: Figures closer to zero than this are zero.

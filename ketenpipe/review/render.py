@@ -36,6 +36,7 @@ BASES: dict[str, str] = {
     "icio": "input-output table",
     "reconciled_comtrade": "reconciled Comtrade",
     "icio_proportional": "industry proportionality",
+    "published": "as published",
 }
 STATUS_WORDS: dict[str, str] = {
     "awaiting_sign_off": "Awaiting sign-off: provisional, no expert has confirmed it",
@@ -61,6 +62,7 @@ class Page:
         pictures: caption -> link of pictures whose files are there.
         since: the evidence that was judged last, where the dossier was re-opened and it was kept.
         narrow: where the supply graph is narrow, as Markdown; empty where there is none.
+        explained: rows of table ``explanations`` of the group.
     """
 
     names: Names = field(default_factory=dict)
@@ -70,6 +72,7 @@ class Page:
     pictures: Mapping[str, str] = field(default_factory=dict)
     since: str | None = None
     narrow: str = ""
+    explained: Sequence[Mapping[str, Any]] = ()
 
 
 def names_of(labels: pa.Table, language: str = "en") -> dict[tuple[str, str], str]:
@@ -109,7 +112,11 @@ def dossier_view(evidence: str, state: State, page: Page) -> dict[str, Any]:
         "status": state.status,
         "status_words": STATUS_WORDS[state.status],
         "lines": [_verdict_line(f, name("country", f), verdicts.get(f)) for f in _foci(data, verdicts)],
-        "foci": [_focus(f, part, nodes, name, verdicts.get(f)) for f, part in sorted(data["foci"].items())],
+        "foci": [
+            _focus(f, part, nodes, name, verdicts.get(f)) | {"explained": _explained(page.explained, f, part["year"])}
+            for f, part in sorted(data["foci"].items())
+        ],
+        "languages": EXPLAINED_WORDS,
         "edges": [
             {
                 "input": name("node", e["input"]),
@@ -243,6 +250,63 @@ def _focus(
         "flags": flags,
         "monitor": monitor,
         "weakest": " ← ".join(name("node", n) for n in ((verdict or {}).get("weakest_path") or "").split(" <- ") if n),
+    }
+
+
+#: Headings of the block that explains a focus's figures, and of its columns.
+EXPLAINED_WORDS: dict[str, dict[str, Any]] = {
+    "en": {
+        "title": "How these figures come about",
+        "columns": ("Figure", "With the numbers put in", "Largest parts", "Patched or missing", "What would turn it"),
+        "sources": "Source files",
+    },
+    "nl": {
+        "title": "Hoe deze cijfers tot stand komen",
+        "columns": ("Cijfer", "Met de getallen ingevuld", "Grootste delen", "Bijgeschat of ontbreekt",
+                    "Wat het zou doen omslaan"),
+        "sources": "Bronbestanden",
+    },
+}  # fmt: skip
+#: Lines of an explanation that a page shows of each part; the table and the command have them all.
+_EXPLAINED_LINES = 4
+_EXPLAINED_FIGURE = ("value", "verdict", "indicated", "interval", "robust", "recomputed")
+
+
+def _explained(rows: Sequence[Mapping[str, Any]], focus: str, year: int) -> dict[str, Any] | None:
+    """The explanations of a focus's figures by language: one record per figure, and the source files once."""
+    own = [r for r in rows if r["focus"] == focus and r["year"] == year]
+    if not own:
+        return None
+    shown: dict[str, Any] = {}
+    for language in EXPLAINED_WORDS:
+        figures: dict[str, list[Mapping[str, Any]]] = {}
+        for row in own:
+            figures.setdefault(row["indicator"], []).append(row)
+        shown[language] = {
+            "figures": [_explained_figure(figures[name], f"text_{language}") for name in _explained_order(figures)],
+            "sources": list(dict.fromkeys(r[f"text_{language}"] for r in own if r["part"] == "source")),
+        }
+    return shown
+
+
+def _explained_order(figures: Mapping[str, object]) -> list[str]:
+    """Indicators and methods in the order of their definitions."""
+    known = [*INDICATORS, *METHODS]
+    return sorted(figures, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _explained_figure(rows: Sequence[Mapping[str, Any]], text: str) -> dict[str, Any]:
+    def lines(*parts: str, most: int = _EXPLAINED_LINES) -> list[str]:
+        found = [r[text] for r in sorted(rows, key=lambda r: r["position"]) if r["part"] in parts]
+        return [*found[:most], *(["…"] if len(found) > most else [])]
+
+    return {
+        "figure": [r[text] for r in rows if r["part"] == "figure" and r["what"] in _EXPLAINED_FIGURE],
+        "holds": next((r["holds"] for r in rows if r["what"] == "recomputed"), None),
+        "formula": [r[text] for r in rows if r["part"] == "formula" and r["what"] == "numbers"],
+        "parts": lines("flow") or lines("input"),
+        "lacking": lines("patch", "missing"),
+        "turn": lines("turn"),
     }
 
 
