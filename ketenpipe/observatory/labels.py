@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
 from ketenpipe.chain.catalogue import Reference
-from ketenpipe.risk.definitions import INDICATORS, METHODS
+from ketenpipe.observatory.grades import SharedGood, Splits
+from ketenpipe.risk.definitions import COMPONENTS, INDICATORS, METHODS
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.sources.countries import country_names
 from ketenpipe.tables.registry import LABELS
@@ -43,6 +44,7 @@ def build_labels(
     *,
     countries: Collection[str] = (),
     codes: Collection[tuple[str, str]] = (),
+    goods: Sequence[SharedGood] = (),
 ) -> pa.Table:
     """Names of all countries, products, nodes, groups, industries, indicators and methods of the given tables.
 
@@ -53,8 +55,10 @@ def build_labels(
         thresholds: for the threshold of each indicator.
         countries: further countries and blocs in use, of tables that are not given because they are large.
         codes: further (HS revision, HS6 code) in use.
+        goods: what codes join (``shared_codes.csv``), for the notes on products, nodes and groups.
     """
     rows: list[dict[str, object]] = []
+    splits = Splits(reference, goods)
     names = country_names()
     used = set(countries) | {
         c for t in ("supply_mix", "exposure", "industry_exposure") if t in tables for c in _values(tables[t], "country")
@@ -80,6 +84,7 @@ def build_labels(
                 "hs_revision": revision,
                 "name_en": name or f"HS {code}",
                 "source": f"CEPII BACI product list {revision}" if name else None,
+                **_note(splits.of_codes([(revision, code)])),
             }
         )
     for node in reference.nodes.values():
@@ -90,6 +95,7 @@ def build_labels(
                 "name_en": node.name_en,
                 "name_nl": node.name_nl,
                 "source": "data/reference/nodes.csv",
+                **_note(splits.of_node(node.node)),
             }
         )
     for group in reference.groups.values():
@@ -100,6 +106,7 @@ def build_labels(
                 "name_en": group.name_en,
                 "name_nl": group.name_nl,
                 "source": "data/reference/groups.csv",
+                **_note(splits.of_node(group.node)),
             }
         )
     if "industry_exposure" in tables:
@@ -122,6 +129,10 @@ def build_labels(
             told = f">= {thresholds.P1.at_least} of {thresholds.P1.window} years ({thresholds.P1.source})"
         elif identifier == "P2":
             told = f"alert > {thresholds.P2.alert:g} ({thresholds.P2.source})"
+        elif identifier in ("G5", "EI"):
+            told = f">= {getattr(thresholds, identifier).at_least:g} ({getattr(thresholds, identifier).source})"
+        elif identifier == "S3":
+            told = f"lowest {thresholds.S3.quantile:.0%} of products ({thresholds.S3.source})"
         elif identifier == "X1":
             told = f"path weight >= {thresholds.X1_weight.at_least:g} ({thresholds.X1_weight.source})"
         rows.append(
@@ -133,6 +144,18 @@ def build_labels(
                 "unit": entry.unit,
                 "formula": entry.formula,
                 "threshold": told,
+                "source": entry.source,
+            }
+        )
+    for identifier, entry in COMPONENTS.items():
+        rows.append(
+            {
+                "kind": "component",
+                "code": identifier,
+                "name_en": entry.name_en,
+                "name_nl": entry.name_nl,
+                "unit": entry.unit,
+                "formula": entry.formula,
                 "source": entry.source,
             }
         )
@@ -149,6 +172,14 @@ def build_labels(
             }
         )
     return LABELS.conform(rows)
+
+
+def _note(sentences: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """The two columns of what a statistic cannot split; null where it splits everything."""
+    return {
+        "note_en": "; ".join(s[0] for s in sentences) or None,
+        "note_nl": "; ".join(s[1] for s in sentences) or None,
+    }
 
 
 def _values(table: pa.Table, column: str) -> Iterable[str]:

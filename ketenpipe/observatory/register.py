@@ -16,17 +16,16 @@ import pyarrow.compute as pc
 
 from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.tracing import UNKNOWN, focus_members
+from ketenpipe.observatory.grades import grade_of
 from ketenpipe.review.state import State
 from ketenpipe.risk.definitions import METHODS, REASONS
 from ketenpipe.risk.indicators import kleene_or
-from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.sources.countries import country_names
 from ketenpipe.tables.registry import REGISTER
 from ketenpipe.tables.slices import slices
 
 DIRECT_METHODS = ("geodep", "swd2021", "node_test")
 """A group is a direct dependency when one of these flags it and its imports are not below the minimum."""
-GRADES = "ABCDE"
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,9 @@ class Flag:
     method: str
     flagged: bool | None
     indicated: bool | None
-    agreement: float | None
-    flips_on: str | None
+    robust: bool | None
+    why_robust: str | None
+    why_robust_nl: str | None
     below_minimum: bool
     reason: str | None
 
@@ -57,7 +57,6 @@ def build_register(
     reference: Reference,
     states: Mapping[str, State],
     foci: tuple[str, ...],
-    thresholds: Thresholds,
     minimum_import_kusd: float,
 ) -> pa.Table:
     """One row per focus and group of the catalogue (contract ``register``).
@@ -65,20 +64,21 @@ def build_register(
     ``direct_flag`` is the three-valued or of GeoDep, SWD(2021)352 (EU27) and the node test T on the traced supply of
     the product itself; ``indirect_specific`` and ``indirect_global`` are X1 and X1g. Priority is public interest
     (its largest weight) times economic weight (``log(1 + M/min) / log(1 + Mmax/min)``) times risk (the larger of X2 and
-    X2_global). Data grade: A less one step for each shortcoming that ``data_grade_reason`` names (two for the proxy).
+    X2_global). Data grade and its reason are those of table ``data_grades`` (:mod:`ketenpipe.observatory.grades`);
+    without it they are null. A dependency is robust if one of the flags behind it is (table ``robustness``), its
+    absence only if all of them are; without that table it is null.
 
     Args:
-        tables: ``indicators, flags, exposure, chain_nodes, tracing``.
+        tables: ``indicators, flags, robustness, exposure, chain_nodes, data_grades``.
         reference: the catalogue.
         states: state of each group's dossier.
         foci: countries and blocs.
-        thresholds: for the cut-off from which a verdict is robust.
         minimum_import_kusd: scale of the economic weight.
     """
     view = _View(tables, reference)
     rows: list[dict[str, object]] = []
     for focus in foci:
-        own_rows = [_row(view, focus, group, states, thresholds) for group in sorted(reference.groups)]
+        own_rows = [_row(view, focus, group, states) for group in sorted(reference.groups)]
         _prioritise(own_rows, view, reference, minimum_import_kusd)
         rows += own_rows
     return REGISTER.conform([{k: v for k, v in r.items() if not k.startswith("_")} for r in rows])
@@ -99,6 +99,7 @@ class _View:
         years = sorted({*self.year.values()})
         self.members = {f: focus_members(reference, f, years) for f in {r["focus"] for r in rows}}
         self.nodes = {(r["group"], r["node"]): r for r in tables["chain_nodes"].to_pylist()}
+        self.grades = grade_of(tables["data_grades"]) if "data_grades" in tables else {}
         self._figures: dict[tuple[str, str, int, str, str], dict[str, Any]] = {}
         self._notes: dict[tuple[str, str, int, str, str], str] = {}
         for row in rows:
@@ -110,9 +111,15 @@ class _View:
             if row["value"] is not None:
                 self._figures[key] = row
         self._flags: dict[tuple[str, str, int], dict[str, Flag]] = {}
+        survived: dict[tuple[str, str, int, str], dict[str, Any]] = {}
+        if "robustness" in tables:
+            held = tables["robustness"].filter(pc.equal(tables["robustness"].column("level"), "group"))
+            survived = {(r["focus"], r["group"], r["year"], r["method"]): r for r in held.to_pylist()}
         flags = tables["flags"].filter(pc.equal(tables["flags"].column("level"), "group"))
         for row in flags.to_pylist():
-            self._flags.setdefault((row["focus"], row["group"], row["year"]), {})[row["method"]] = _flag(row)
+            at = (row["focus"], row["group"], row["year"])
+            tried = survived.get((*at, row["method"]), {})
+            self._flags.setdefault(at, {})[row["method"]] = _flag(row, tried)
         exposure = tables["exposure"].filter(pc.is_in(tables["exposure"].column("year"), pa.array(years, pa.int32())))
         self._vectors = slices(exposure, ["focus", "group", "node", "year"], ["country", "share_traced", "basis"])
 
@@ -153,24 +160,30 @@ class _View:
         share, country = min(foreign)
         return country, -share
 
+    def grade(self, focus: str, group: str) -> dict[str, object]:
+        """The columns of the data grade; the reason names what a statistic cannot split."""
+        letter, why, _ = self.grades.get((focus, group), (None, None, None))
+        return {"data_grade": letter, "data_grade_reason": why}
+
     def basis(self, focus: str, group: str, node: str, year: int) -> str | None:
         part = self._vectors.get((focus, group, node, year))
         return None if part is None else part["basis"][0]
 
 
-def _flag(row: Mapping[str, Any]) -> Flag:
+def _flag(row: Mapping[str, Any], tried: Mapping[str, Any]) -> Flag:
     return Flag(
         method=row["method"],
         flagged=row["flagged"],
         indicated=row["indicated"],
-        agreement=row["agreement"],
-        flips_on=row["flips_on"],
+        robust=tried.get("robust"),
+        why_robust=tried.get("reason"),
+        why_robust_nl=tried.get("reason_nl"),
         below_minimum=bool(row["below_minimum"]),
         reason=row["reason"],
     )
 
 
-def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thresholds: Thresholds) -> dict[str, object]:
+def _row(view: _View, focus: str, group: str, states: Mapping[str, State]) -> dict[str, object]:
     state = states[group]
     base: dict[str, object] = {
         "focus": focus,
@@ -183,9 +196,10 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thres
     }
     year = view.year.get((focus, group))
     if year is None:
-        return base | _not_computable(view, group)
+        return base | _not_computable(view, focus, group)
     flags = view.flags_of(focus, group, year)
-    direct = kleene_or(flags[m].counts for m in DIRECT_METHODS if m in flags)
+    straight = [flags[m].counts for m in DIRECT_METHODS if m in flags]
+    direct = kleene_or(straight) if straight else None
     specific = flags["indirect_specific"].counts if "indirect_specific" in flags else None
     world = flags["indirect_global"].counts if "indirect_global" in flags else None
     nodes = _Weak(view, focus, group, year)
@@ -194,11 +208,10 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thres
     country = view.largest_foreign(focus, group, weakest, year)[0] if weakest else None
     if weakest and weakest == nodes.world and not direct:
         country = view.named_country(focus, group, year, "X1g", "p")[0]
-    agreements = [f.agreement for f in deciding if f.agreement is not None]
-    robust = None if not agreements else _is_robust(direct, specific, world, agreements, thresholds)
-    flips = sorted({f"{METHODS[f.method].name_en}: {f.flips_on}" for f in deciding if f.flips_on})
+    robust = _is_robust(bool(direct or specific or world), [f.robust for f in deciding])
+    why = [f"{METHODS[f.method].name_en}: {f.why_robust}" for f in deciding if f.why_robust]
+    why_nl = [f"{METHODS[f.method].name_nl}: {f.why_robust_nl}" for f in deciding if f.why_robust_nl]
     english, dutch = _verdict(view, focus, group, year, direct, specific, world, flags, nodes)
-    points, shortcomings = _shortcomings(view, focus, group, year)
     return base | {
         "year": year,
         "direct_flag": direct,
@@ -213,9 +226,9 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thres
         "weakest_country": country,
         "weakest_path": view.nodes[(group, weakest)]["path"] if weakest else None,
         "robust": robust,
-        "robust_reason": "turns under: " + "; ".join(flips) if flips else None,
-        "data_grade": GRADES[min(points, len(GRADES) - 1)],
-        "data_grade_reason": "; ".join(shortcomings) or None,
+        "robust_reason": " ".join(why) or None,
+        "robust_reason_nl": " ".join(why_nl) or None,
+        **view.grade(focus, group),
         "imports_kusd": view.figure(focus, group, year, "M", "v"),
         "_risk": max(
             view.figure(focus, group, year, "X2", "q") or 0.0, view.figure(focus, group, year, "X2_global", "p") or 0.0
@@ -223,15 +236,14 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State], thres
     }
 
 
-def _not_computable(view: _View, group: str) -> dict[str, object]:
+def _not_computable(view: _View, focus: str, group: str) -> dict[str, object]:
     head = view.reference.groups[group].node
     node = view.reference.nodes[head]
     codes = " ".join(f"{r} {c}" for r in ("HS92", "HS17") for c in node.codes(r))
     return {
         "verdict": f"Unknown: the sources hold no trade data for {node.name_en.lower()} ({codes})",
         "verdict_nl": f"Onbekend: de bronnen bevatten geen handelsdata over {node.name_nl.lower()} ({codes})",
-        "data_grade": "E",
-        "data_grade_reason": "no trade data",
+        **view.grade(focus, group),
         "priority_reason": "no figures",
         "_risk": None,
     }
@@ -302,12 +314,12 @@ def _deciding(flags: Mapping[str, Flag], direct: bool | None, specific: bool | N
     return [*straight, *chain] if direct is False and specific is False and world is False else []
 
 
-def _is_robust(
-    direct: bool | None, specific: bool | None, world: bool | None, agreements: list[float], thresholds: Thresholds
-) -> bool:
+def _is_robust(found: bool, verdicts: list[bool | None]) -> bool | None:
     """A dependency is robust if one of the flags behind it is; its absence only if all of them are."""
-    found = bool(direct or specific or world)
-    return (max(agreements) if found else min(agreements)) >= thresholds.robustness.robust_from
+    told = [v for v in verdicts if v is not None]
+    if not told:
+        return None
+    return any(told) if found else all(told)
 
 
 def _verdict(
@@ -388,6 +400,10 @@ def _open_reasons(
         for reason in (flag.reason or "").split("; ") if flag is not None and flag.flagged is None else []:
             if reason in REASONS and reason not in found:
                 found.append(reason)
+    judging = [direct is not None or any(m in flags for m in DIRECT_METHODS)]
+    judging += [v is not None or m in flags for v, m in ((specific, "indirect_specific"), (world, "indirect_global"))]
+    if not all(judging):
+        found.append("not_switched_on")
     # The proxy is behind the others where it is one of them.
     return ["export_proxy"] if "export_proxy" in found else found
 
@@ -420,32 +436,6 @@ def _hint(flags: Mapping[str, Flag], nodes: _Weak, view: _View) -> tuple[str, st
 def _sentence(parts: list[str]) -> str:
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
-
-
-def _shortcomings(view: _View, focus: str, group: str, year: int) -> tuple[int, list[str]]:
-    """What keeps the data of a group from grade A, and how many steps down that makes."""
-    points, found = 0, []
-    head = view.reference.groups[group].node
-    if view.basis(focus, group, head, year) == "export_proxy":
-        points += 2
-        found.append("production is an export proxy")
-    elif (view.figure(focus, group, year, "imputed_share", "q") or 0.0) > 0.10:
-        points += 1
-        found.append("more than a tenth of the supply is imputed")
-    if "small_or_precious" in view.reason(focus, group, year, "T", "q"):
-        points += 1
-        found.append("little mass or a precious good")
-    if (view.figure(focus, group, year, "value_without_mass", "v") or 0.0) > 0.10:
-        points += 1
-        found.append("more than a tenth of the import value has no quantity")
-    if view.nodes[(group, head)]["shared_code_note"]:
-        points += 1
-        found.append("the code joins several goods")
-    lacking = sorted(n for (g, n), r in view.nodes.items() if g == group and r["status"] in ("dashed", "missing"))
-    if lacking:
-        points += 1
-        found.append(f"no data on {', '.join(view.reference.nodes[n].name_en.lower() for n in lacking)}")
-    return points, found
 
 
 def _prioritise(rows: list[dict[str, object]], view: _View, reference: Reference, minimum_import_kusd: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from ketenpipe.observatory.grades import SharedGood
 from ketenpipe.observatory.labels import build_labels
 from ketenpipe.risk.definitions import INDICATORS
 from ketenpipe.risk.thresholds import Limit
@@ -114,3 +115,20 @@ def test_indicators_of_the_method_are_all_there() -> None:
         "X1g",
     }
     assert asked | {"X2", "hidden_exposure", "P2"} <= set(INDICATORS)
+
+
+def test_what_a_statistic_cannot_split_stands_with_the_product_the_node_and_the_group() -> None:
+    goods = [
+        SharedGood(hs_revision="HS92", code=SAFE, kind="joins", good_en=en, good_nl=nl, source="test")
+        for en, nl in (("this", "dit"), ("that", "dat"))
+    ]
+    held = chain_world()
+    made = build_labels({"supply_mix": held.tracing.supply_mix}, held.reference, PRODUCTS, thresholds(), goods=goods)
+    sentence = f"statistics cannot split this from that (HS92 {SAFE})"
+    for kind, code in (("product", SAFE), ("node", "safe"), ("group", "alone")):
+        found = next(r for r in rows(made, kind=kind, code=code) if r["hs_revision"] in (None, "HS92"))
+        assert found["note_en"] == sentence, kind
+        assert found["note_nl"] == f"statistieken kunnen dit niet scheiden van dat (HS92 {SAFE})"
+    assert one(made, kind="node", code="risky")["note_en"] is None
+    assert one(made, kind="node", code="mine_listed")["note_en"] == "no code", "the catalogue's own note"
+    assert {r["note_en"] for r in rows(made, kind="indicator")} == {None}

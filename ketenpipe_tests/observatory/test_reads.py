@@ -63,7 +63,7 @@ def test_register(held: Run, store: Store) -> None:
         tables = {"indicators": indicators, "flags": flags, "exposure": held.exposure.exposure,
                   "chain_nodes": held.exposure.chain_nodes}  # fmt: skip
         states = {g: State(g, "awaiting_sign_off", "hash") for g in held.reference.groups}
-        return build_register(tables, held.reference, states, ("NLD", "EU27"), thresholds(), 1000.0)
+        return build_register(tables, held.reference, states, ("NLD", "EU27"), 1000.0)
 
     found = made(cut(store, INDICATORS, reads.REGISTER), cut(store, FLAGS, reads.REGISTER))
     assert found.equals(made(held.indicators, held.flags))

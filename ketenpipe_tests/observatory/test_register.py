@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ketenpipe.observatory.grades import build_grades, load_grade_rules
 from ketenpipe.observatory.register import build_register
 from ketenpipe.review.state import State
-from ketenpipe.tables.registry import FLAGS
-from ketenpipe_tests.worlds import Run, chain_world, one, rows, thresholds
+from ketenpipe.tables.registry import FLAGS, HS_WEIGHTS, INPUT_FILES, PRODUCT_INDUSTRIES, ROBUSTNESS
+from ketenpipe_tests.worlds import SHIPPED, Run, chain_world, one, rows
 
 Edit = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -30,12 +31,31 @@ def tables(held: Run, flags: pa.Table) -> dict[str, pa.Table]:
         "flags": flags,
         "exposure": held.exposure.exposure,
         "chain_nodes": held.exposure.chain_nodes,
-        "tracing": held.tracing.tracing,
+        "data_grades": data_grades(held),
     }
 
 
+def data_grades(held: Run) -> pa.Table:
+    """The grades of a run, of a release of the year after its data."""
+    seen = {
+        "indicators": held.indicators,
+        "exposure": held.exposure.exposure,
+        "chain_nodes": held.exposure.chain_nodes,
+        "chain_edges": held.exposure.chain_edges,
+        "product_industries": PRODUCT_INDUSTRIES.empty(),
+        "hs_weights": HS_WEIGHTS.empty(),
+        "input_files": INPUT_FILES.empty(),
+    }
+    return build_grades(seen, held.reference, load_grade_rules(SHIPPED), (), ("NLD",), 2021)
+
+
 def register(
-    edits: Edit | None = None, held: Run | None = None, *, minimum: float = 1000.0, **signed: State
+    edits: Edit | None = None,
+    held: Run | None = None,
+    *,
+    minimum: float = 1000.0,
+    robustness: pa.Table | None = None,
+    **signed: State,
 ) -> pa.Table:
     """The register of a run, with the flags of ``(group, method)`` overwritten; ``drop`` removes the row."""
     held = held or chain_world()
@@ -44,9 +64,10 @@ def register(
         edit = (edits or {}).get((r["group"], r["method"]), {}) if r["level"] == "group" else {}
         if "drop" not in edit:
             changed.append(r | dict(edit))
-    return build_register(
-        tables(held, FLAGS.conform(changed)), held.reference, states(held, **signed), ("NLD",), thresholds(), minimum
-    )
+    seen = tables(held, FLAGS.conform(changed))
+    if robustness is not None:
+        seen[ROBUSTNESS.name] = robustness
+    return build_register(seen, held.reference, states(held, **signed), ("NLD",), minimum)
 
 
 NO_GEODEP = {"flagged": False, "reason": None}
@@ -193,24 +214,54 @@ def test_the_grade_falls_with_each_shortcoming(group: str, grade: str, why: str 
     assert (found["data_grade_reason"] is None) if why is None else (why in found["data_grade_reason"])
 
 
+def test_without_grades_the_register_grades_nothing() -> None:
+    held = chain_world()
+    seen = {k: v for k, v in tables(held, held.flags).items() if k != "data_grades"}
+    made = build_register(seen, held.reference, states(held), ("NLD",), 1000.0)
+    assert {r["data_grade"] for r in made.to_pylist()} == {None}
+    assert {r["data_grade_reason"] for r in made.to_pylist()} == {None}
+
+
 def test_a_dependency_is_robust_if_one_flag_behind_it_is() -> None:
-    # GeoDep, node test (verdict, agreement); the cut-off is .75. The absence of a dependency is as robust as the
-    # weakest of the verdicts that make it.
+    # GeoDep and node test: verdict, and whether it survives. The absence of a dependency is robust only if each of the
+    # verdicts that make it is.
     cases = {
-        "alone": ((True, 0.5), (True, 0.75), True),
-        "specific": ((True, 0.5), (True, 0.74), False),
-        "world": ((False, 0.5), (False, 1.0), False),
-        "far": ((False, 0.8), (False, 1.0), True),
+        "alone": ((True, False), (True, True), True),
+        "specific": ((True, False), (True, False), False),
+        "world": ((False, False), (False, True), False),
+        "far": ((False, True), (False, True), True),
+        "direct": ((True, None), (False, True), None),
     }
     edits: dict[tuple[str, str], dict[str, Any]] = {}
+    tried = []
     for group, (geodep, plane, _) in cases.items():
-        calm = (False, 1.0)
+        calm = (False, True)
         told = {"geodep": geodep, "node_test": plane, "indirect_specific": calm, "indirect_global": calm}
-        for method, (flag, agreement) in told.items():
-            edits[group, method] = {"flagged": flag, "agreement": agreement, "below_minimum": False, "reason": None}
-    made = register(edits)
+        for method, (flag, survives) in told.items():
+            edits[group, method] = {"flagged": flag, "below_minimum": False, "reason": None}
+            tried.append(
+                {"focus": "NLD", "level": "group", "code": group, "hs_revision": "HS92", "group": group, "tier": 0,
+                 "year": 2020, "method": method, "flagged": flag, "alternatives": 4, "robust": survives,
+                 "reason": f"{method} in English.", "reason_nl": f"{method} in het Nederlands."}
+            )  # fmt: skip
+    made = register(edits, robustness=ROBUSTNESS.conform(tried))
     assert {g: one(made, group=g)["robust"] for g in cases} == {g: case[2] for g, case in cases.items()}
-    assert verdict("only_dashed")["robust"] is None, "nothing told, nothing robust"
+    found = one(made, group="alone")
+    assert found["robust_reason"] == (
+        "GeoDep (CEPII): geodep in English. Node test on traced supply: node_test in English."
+    )
+    assert found["robust_reason_nl"].endswith("node_test in het Nederlands.")
+    assert verdict("alone")["robust"] is None, "nothing tried, nothing robust"
+
+
+def test_what_no_method_judges_is_not_cleared() -> None:
+    off = {(g, m): {"drop": True} for g in chain_world().reference.groups for m in ("geodep", "node_test")}
+    found = one(register(off), group="world_soft")
+    assert found["direct_flag"] is None
+    assert found["verdict"].startswith("Cannot be told: the method that would tell is not switched on")
+    assert found["verdict_nl"].startswith("Niet te zeggen: de methode die het zegt staat niet aan")
+    off |= {(g, "indirect_global"): {"drop": True} for g in chain_world().reference.groups}
+    assert one(register(off), group="world_soft")["indirect_global"] is None
 
 
 # -- priority ------------------------------------------------------------------------------------------------
