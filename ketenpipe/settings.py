@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     )
     minimum_import_kusd: float = Field(1000.0, ge=0, description="flags on smaller imports do not count (thousand USD)")
     seed: int = Field(20260101, description="seed of everything random")
+    draws: int = Field(1000, ge=0, le=100_000, description="Monte Carlo draws behind every interval; 0 for none")
+    methods: Annotated[tuple[str, ...], NoDecode] = Field((), description="named methods that judge (default: all)")
+    partners: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="blocs of blocs.csv or countries whose supply counts as friendly (table substitutability)"
+    )
     products: Literal["all", "catalogue"] | None = Field(
         None, description="HS6 codes that are computed: all (by default), or the catalogue's"
     )
@@ -62,7 +67,14 @@ class Settings(BaseSettings):
     )
     comtrade_key: SecretStr | None = Field(None, description="key of the UN Comtrade API; a secret, shown nowhere")
 
-    @field_validator("focus", "bloc", mode="before")
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in re.split(r"[,\s]+", value) if part.strip())
+        return value
+
+    @field_validator("focus", "bloc", "partners", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -20,6 +20,7 @@ from ketenpipe.sources.official import official_status
 from ketenpipe.tables import checks
 from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import (
+    ALTERNATIVES,
     ARCHIVE,
     BACI_FLOWS,
     CHAIN_EDGES,
@@ -29,8 +30,13 @@ from ketenpipe.tables.registry import (
     COMTRADE_ANNUAL,
     COMTRADE_MONTHLY,
     COUNTRY_RISK,
+    CRITICALITY_INDICATORS,
     CRMA_MONITOR,
+    DATA_GRADES,
     DOSSIERS,
+    DRAWN_VERDICTS,
+    ELASTICITY,
+    EXPLANATIONS,
     EXPOSURE,
     FLAGS,
     GOVERNANCE,
@@ -44,13 +50,18 @@ from ketenpipe.tables.registry import (
     INDICATORS,
     INDUSTRY_COEFFICIENTS,
     INDUSTRY_EXPOSURE,
+    INDUSTRY_INDICATORS,
     INDUSTRY_MEASURES,
     INDUSTRY_TIERS,
     INPUT_FILES,
     LABELS,
     MARGINS_ANNUAL,
     MARGINS_MONTHLY,
+    METHOD_AGREEMENT,
+    METHOD_DIFFERENCES,
     MINING_PRODUCTION,
+    NAMED_METHODS,
+    NETWORK_INDICATORS,
     NOWCAST,
     NOWCAST_CHECK,
     ORIGIN_MIX,
@@ -68,12 +79,16 @@ from ketenpipe.tables.registry import (
     RELIABILITY_MONTHLY,
     REPORTING_COVERAGE,
     REVIEW_DECISIONS,
+    ROBUSTNESS,
     SHOCKS,
     SOURCES,
+    SUBSTITUTABILITY,
     SUPPLY_MIX,
     TIER_FLAGS,
     TIER_INDICATORS,
     TRACING,
+    UNCERTAINTY,
+    VALIDATION,
 )
 
 
@@ -113,6 +128,7 @@ class Audit:
 AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
     "archive": ((ARCHIVE,), ()),
     "governance": ((GOVERNANCE,), (Audit(GOVERNANCE, checks.one_vintage_per_year),)),
+    "elasticities": ((ELASTICITY,), ()),
     "mining": ((MINING_PRODUCTION,), (Audit(MINING_PRODUCTION, checks.no_total_rows),)),
     "concordances": ((HS_WEIGHTS,), (Audit(HS_WEIGHTS, checks.weights_sum_to_one),)),
     "input_files": ((INPUT_FILES,), ()),
@@ -133,10 +149,18 @@ AUDITS: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
     "nowcast": ((NOWCAST,), ()),
     "nowcast_check": ((NOWCAST_CHECK,), ()),
     "chain_risk": ((CHAIN_INDICATORS,), (Audit(CHAIN_INDICATORS, checks.hhi_within_bounds),)),
-    "supply_risk": ((INDICATORS, FLAGS), ()),
+    "industry_risk": ((INDUSTRY_INDICATORS,), ()),
+    "supply_risk": ((INDICATORS, FLAGS, NAMED_METHODS, METHOD_DIFFERENCES), ()),
+    "method_agreement": ((METHOD_AGREEMENT,), ()),
+    "monte_carlo": ((UNCERTAINTY, DRAWN_VERDICTS), ()),
+    "alternatives": ((ALTERNATIVES,), ()),
+    "robustness": ((ROBUSTNESS,), ()),
     "crma": ((CRMA_MONITOR,), ()),
     "dossiers": ((DOSSIERS, REVIEW_DECISIONS), ()),
     "reporting": ((CHANGES,), ()),
+    "grades": ((DATA_GRADES,), ()),
+    "validation": ((VALIDATION,), ()),
+    "explanations": ((EXPLANATIONS,), ()),
     "register": (
         (REGISTER, LABELS, SOURCES),
         (Audit(REGISTER, checks.unsigned_is_provisional),),
@@ -198,7 +222,7 @@ def _of_step(step: str, tables: Sequence[Table], more: Sequence[Audit]) -> dg.As
 
 
 #: Tables that are written as streams, and so checked: they may be larger than memory.
-STREAMED = (INDICATORS, FLAGS)
+STREAMED = (INDICATORS, FLAGS, ROBUSTNESS)
 
 
 def _stream_holds(workspace: Workspace, table: Table) -> checks.CheckResult:
@@ -238,6 +262,9 @@ PARTITIONED: Mapping[str, tuple[tuple[Table, ...], tuple[Audit, ...]]] = {
         (Audit(PRODUCT_INDICATORS, checks.hhi_within_bounds, (SUPPLY_MIX,), singly=True),),
     ),
     "importers": ((IMPORTERS,), ()),
+    "criticality": ((CRITICALITY_INDICATORS,), ()),
+    "export_network": ((NETWORK_INDICATORS,), ()),
+    "substitutability": ((SUBSTITUTABILITY,), ()),
     "product_tiers": ((PRODUCT_USES, PRODUCT_JOIN, PRODUCT_TIERS, TIER_INDICATORS, TIER_FLAGS), ()),
     "comtrade_months": ((COMTRADE_MONTHLY,), ()),
     "comtrade_years": ((COMTRADE_ANNUAL,), ()),

@@ -20,10 +20,10 @@ from ketenpipe.tables.store import write_bytes_atomic
 
 
 def asset_graph(definitions: dg.Definitions) -> nx.DiGraph:
-    """Assets with their group, and edges from what is read to what is made of it (direct ones only)."""
+    """Assets with their folder, and edges from what is read to what is made of it (direct ones only)."""
     graph = nx.DiGraph()
     for spec in definitions.resolve_all_asset_specs():
-        graph.add_node(spec.key.to_user_string(), group=spec.group_name)
+        graph.add_node(spec.key.to_user_string(), group=spec.key.path[0])
         for dep in spec.deps:
             graph.add_edge(dep.asset_key.to_user_string(), spec.key.to_user_string())
     reduced = nx.transitive_reduction(graph)

@@ -6,6 +6,7 @@ belong here: reading rows of any source.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import time
@@ -41,16 +42,19 @@ from ketenpipe.tables.home import Place, shared_place
 from ketenpipe.tables.lock import home_lock
 from ketenpipe.tables.registry import (
     BACI_FLOWS,
+    CRITICALITY_INDICATORS,
     HS_WEIGHTS,
     ICIO_ACCOUNTS,
     ICIO_AUDIT,
     IMPORTERS,
+    NETWORK_INDICATORS,
     ORIGIN_MIX,
     PRODUCT_INDICATORS,
     PRODUCT_JOIN,
     PRODUCT_TIERS,
     PRODUCT_USES,
     PRODUCTION,
+    SUBSTITUTABILITY,
     SUPPLY_MIX,
     TABLES,
     TIER_FLAGS,
@@ -68,13 +72,21 @@ READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
 #: Lists that are no part of the catalogue's own hash.
 FIXED_LISTS = ("hs_icio.csv", "icio_industries.csv")
 LISTS = (*FIXED_LISTS, "hs_codes/*.csv")
-THRESHOLDS = ("thresholds.toml",)
+#: What the figures of step two read beside the catalogue.
+THRESHOLDS = (
+    "thresholds.toml", "uncertainty.toml", "substitutability.toml", "material_parameters.csv", "end_uses.csv",
+)  # fmt: skip
+#: What grades and the validation page read.
+JUDGEMENTS = ("grades.toml", "shared_codes.csv", "published_figures.csv")
+#: Years before that substitutability looks at.
+WINDOW = 3
 #: Tables that have BACI's years.
 BACI_TABLES = frozenset(
     t.name
     for t in (
         BACI_FLOWS, PRODUCTION, ORIGIN_MIX, TRACING, SUPPLY_MIX, PRODUCT_INDICATORS, PRODUCT_USES, PRODUCT_JOIN,
-        PRODUCT_TIERS, TIER_INDICATORS, TIER_FLAGS, IMPORTERS,
+        PRODUCT_TIERS, TIER_INDICATORS, TIER_FLAGS, IMPORTERS, CRITICALITY_INDICATORS, NETWORK_INDICATORS,
+        SUBSTITUTABILITY,
     )
 )  # fmt: skip
 
@@ -150,6 +162,9 @@ class Workspace(dg.ConfigurableResource):
     wgi_dimension: str
     minimum_import_kusd: float
     seed: int
+    draws: int
+    methods: list[str]
+    partners: list[str]
     engine: str
 
     products: str | None
@@ -235,12 +250,18 @@ class Workspace(dg.ConfigurableResource):
 
     @_once
     def lists(self) -> dict[str, list[tuple[str, str]]]:
-        """Hashes of the lists beside the catalogue: those that readers look into, the chain's, the thresholds."""
+        """Hashes of the lists beside the catalogue: of readers, of the chain, of step two, of grades and validation."""
         return {
             "readers": hashes((embedded("reference"),), READERS_LISTS),
             "lists": hashes(self.reference_dirs, LISTS),
             "thresholds": hashes(self.reference_dirs, THRESHOLDS),
+            "judgements": hashes(self.reference_dirs, JUDGEMENTS),
         }
+
+    @staticmethod
+    def today() -> datetime.date:
+        """Today, UTC: the date of a release, and the year that the age of data is counted from."""
+        return datetime.datetime.now(datetime.UTC).date()
 
     @property
     def place(self) -> Place:
@@ -306,7 +327,7 @@ class Workspace(dg.ConfigurableResource):
         return tuple(dirs)
 
     def check_focus(self) -> None:
-        """Refuse a focus that is no country.
+        """Refuse a focus that is no country, and a partner that is neither country nor bloc.
 
         Raises:
             WrongUse: the code, and how to find the right one.
@@ -314,6 +335,13 @@ class Workspace(dg.ConfigurableResource):
         for code in self.focus:
             if not is_known(code):
                 raise WrongUse(f"focus '{code}' is no country (ISO 3166 alpha-3, e.g. NLD; Taiwan is TWN, Kosovo XKX)")
+        blocs = self.reference().bloc_names
+        for code in self.partners:
+            if code not in blocs and not is_known(code):
+                raise WrongUse(
+                    f"partner '{code}' is neither a country (ISO 3166 alpha-3, e.g. NOR) nor a bloc of blocs.csv "
+                    f"({', '.join(blocs)})"
+                )
 
     @_once
     def inventory(self) -> Inventory:
@@ -450,6 +478,8 @@ class Workspace(dg.ConfigurableResource):
             return asked
         if child.endswith("_monthly"):
             return [p for p in asked if p in months_to(partition)]
+        if child == SUBSTITUTABILITY.name:
+            return [p for p in asked if p is not None and int(partition) - WINDOW <= int(p) <= int(partition)]
         return [p for p in asked if p == partition]
 
     @_once

@@ -24,6 +24,7 @@ from ketenpipe.dag.partitions import SCHEMES, Scheme, range_tags
 from ketenpipe.dag.resources import BY, Workspace
 from ketenpipe.dag.versions import Versions, parents, table_of
 from ketenpipe.errors import AuditFailed, ContractBroken, DiskFull, Interrupted, KetenpipeError
+from ketenpipe.risk.published import chosen_methods
 from ketenpipe.settings import Settings
 from ketenpipe.tables.lock import home_lock
 from ketenpipe.tables.registry import ICIO_AUDIT
@@ -49,6 +50,7 @@ STEPS = {
     "flows": "Reading trade flows",
     "governance": "Reading governance scores",
     "mining": "Reading mining statistics",
+    "elasticities": "Reading trade elasticities",
     "input_output": "Reading and auditing input-output tables",
     "concordances": "Weighing the concordances of product codes",
     "comtrade_months": "Reading monthly UN Comtrade reports",
@@ -71,10 +73,21 @@ STEPS = {
     "importers": "Comparing every importer of every product",
     "product_tiers": "Looking into every product by its industry's recipe",
     "chain_risk": "Computing the figures of nodes and chains",
+    "criticality": "Computing criticality",
+    "export_network": "Looking at the networks of exporters",
+    "industry_risk": "Computing the figures of industries",
     "supply_risk": "Putting indicators and flags together",
+    "method_agreement": "Comparing the named methods",
+    "monte_carlo": "Drawing what the inputs could have been",
+    "alternatives": "Judging again from other inputs",
+    "robustness": "Seeing which verdicts survive",
+    "substitutability": "Weighing how easily supplies could be replaced",
     "crma": "Holding materials against the CRMA benchmark",
     "dossiers": "Gathering the evidence of each group",
+    "grades": "Grading the data",
     "register": "Passing verdicts",
+    "validation": "Holding figures against published ones",
+    "explanations": "Explaining the headline figures",
     "pictures": "Drawing pictures",
     "publishing": "Publishing",
     "reporting": "Stating what changed",
@@ -158,6 +171,7 @@ def run_pipeline(settings: Settings, tell: Tell | None = None, *, instance: dg.D
     say = tell or (lambda _: None)
     workspace = Workspace.of(settings)
     workspace.check_focus()
+    chosen_methods(settings.methods)
     workspace.reference().check_blocs(settings.bloc)  # what cannot be read is refused before anything is computed
     definitions = graph_of(settings)
     job = definitions.resolve_implicit_global_asset_job_def()

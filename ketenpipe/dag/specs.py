@@ -43,6 +43,7 @@ def spec(
     kinds: Iterable[str] = ("python",),
     freshness_policy: dg.FreshnessPolicy | None = None,
     deps: Iterable[Table] = (),
+    years_before: int = 0,
 ) -> dg.AssetSpec:
     """The asset of one table.
 
@@ -52,11 +53,12 @@ def spec(
         kinds: besides ``parquet``.
         freshness_policy: how old the latest materialisation may be.
         deps: the tables that it reads, where they are no inputs of its function.
+        years_before: of tables by year, how many years before its own it reads too.
     """
     return dg.AssetSpec(
         key(table),
         description=f"{table.description}.\n\n{method}",
-        group_name=table.folder,
+        group_name=table.group or table.folder,
         owners=[table.owner],
         kinds={"parquet", *kinds},
         tags={"ketenpipe/released": "yes" if table.released else "no"},
@@ -66,13 +68,15 @@ def spec(
             "key": ", ".join(table.key) or "none",
         },
         freshness_policy=freshness_policy,
-        deps=[_dep(t) for t in deps],
+        deps=[_dep(t, years_before) for t in deps],
     )
 
 
-def _dep(table: Table) -> dg.AssetDep:
+def _dep(table: Table, years_before: int) -> dg.AssetDep:
     """A table that is read, all of its partitions where they are no years of trade."""
     if table.name in (ICIO_ACCOUNTS.name, ICIO_AUDIT.name):
+        return dg.AssetDep(key(table), partition_mapping=dg.AllPartitionMapping())
+    if years_before and table.partitioned:  # which of them counts is known to the fingerprints
         return dg.AssetDep(key(table), partition_mapping=dg.AllPartitionMapping())
     return dg.AssetDep(key(table))
 

@@ -62,12 +62,34 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
     "importers": ("products",),
     **dict.fromkeys(("product_uses", "product_join", "product_tiers", "tier_indicators", "tier_flags"), OF_PRODUCTS),
     "chain_indicators": OF_PRODUCTS,
-    **dict.fromkeys(("indicators", "flags"), (*OF_PRODUCTS, "minimum_import_kusd")),
+    **dict.fromkeys(("criticality_indicators", "network_indicators"), OF_PRODUCTS),
+    "industry_indicators": (),
+    **dict.fromkeys(
+        ("indicators", "flags", "named_methods", "method_differences"),
+        (*OF_PRODUCTS, "minimum_import_kusd", "methods"),
+    ),
+    "method_agreement": (),
+    **dict.fromkeys(("uncertainty", "drawn_verdicts"), (*OF_PRODUCTS, "draws", "seed")),
+    "alternatives": (*OF_PRODUCTS, "depth", "minimum_import_kusd", "methods"),
+    "robustness": (),
+    "substitutability": (*OF_PRODUCTS, "partners", "draws", "seed"),
     **dict.fromkeys(("dossiers", "review_decisions"), ()),
     "crma_monitor": (),
+    "data_grades": FOCI,
     **dict.fromkeys(("register", "labels", "sources"), (*FOCI, "minimum_import_kusd")),
-    "pictures": (),
-    "release": (*FOCI, "products", "depth", "wgi_dimension", "minimum_import_kusd", "seed"),
+    "explanations": ("products",),
+    **dict.fromkeys(("validation", "pictures"), ()),
+    "release": (
+        *FOCI,
+        "products",
+        "depth",
+        "wgi_dimension",
+        "minimum_import_kusd",
+        "seed",
+        "draws",
+        "methods",
+        "partners",
+    ),
     "changes": (),
     "catalogue": (),
 }
@@ -153,6 +175,7 @@ class Versions:
             self._chosen(READ_BY[name]),
             lists["lists"],
             lists["thresholds"] if folder in ("risk", "observatory") else None,
+            (lists["judgements"], self.workspace.today().year) if folder == "observatory" else None,
             self.workspace.ledger_sha256() if name in LEDGER else None,
             reader.read_pointer(self.workspace.place) if name in OF_RELEASE else None,
         )
@@ -179,7 +202,9 @@ class Versions:
             table = workspace.icio_years().get(int(partition or 0))
             # The table with the layouts that it is fitted to, those of the folder's own list among them.
             return None if table is None else (*_of_file(table.file), table.entry, table.synthetic, repr(table.layouts))
-        kinds = {"governance": "wgi", "mining_production": "mining", "hs_weights": "concordance"}
+        kinds = {
+            "governance": "wgi", "mining_production": "mining", "hs_weights": "concordance", "elasticity": "elasticity",
+        }  # fmt: skip
         if name in kinds:
             towards = workspace.newest_baci() if name == "hs_weights" else None
             return [_of_file(f) for f in inventory.of(kinds[name])], towards

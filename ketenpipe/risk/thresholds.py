@@ -41,6 +41,12 @@ class AtLeast(_Part):
     at_least: float
 
 
+class Quantile(_Part):
+    """S3: low are the products below this quantile of the source's own distribution."""
+
+    quantile: float = Field(gt=0, lt=1)
+
+
 class Window(_Part):
     """P1: at least so many of the last ``window`` years."""
 
@@ -74,7 +80,10 @@ class Thresholds(BaseModel):
     S1: Sentinel
     S1b: Limit
     S2: Limit
+    S3: Quantile
     G2: Limit
+    G5: AtLeast
+    EI: AtLeast
     O1: Limit
     T_hhi: Limit
     T_wgi: Limit

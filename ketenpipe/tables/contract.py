@@ -66,6 +66,7 @@ class Table:
         released: whether a release carries it.
         partitioned: stored one file per year.
         owner: who answers for it.
+        group: the group that it stands in where the assets are shown; that of its folder where none is given.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Table:
     released: bool = False
     partitioned: bool = False
     owner: str = "team:ketenpipe"
+    group: str | None = None
     schema_version: str = "1"
     _by_name: dict[str, Column] = field(default_factory=dict, repr=False, compare=False)
 

@@ -21,9 +21,9 @@ from ketenpipe.tables.registry import TABLES
 WARNINGS = {"reports_have_codes", "accounts_are_unremarkable", "sources_are_fresh", "everybody_has_reported"}
 ASSETS = {
     "sources": [
-        "archive", "baci_flows", "comtrade_annual", "comtrade_monthly", "governance", "hs_weights", "icio_accounts",
-        "icio_audit", "input_files", "margins_annual", "margins_monthly", "mining_production", "reconciled_annual",
-        "reconciled_monthly", "reliability_annual", "reliability_monthly", "reporting_coverage",
+        "archive", "baci_flows", "comtrade_annual", "comtrade_monthly", "elasticity", "governance", "hs_weights",
+        "icio_accounts", "icio_audit", "input_files", "margins_annual", "margins_monthly", "mining_production",
+        "reconciled_annual", "reconciled_monthly", "reliability_annual", "reliability_monthly", "reporting_coverage",
     ],
     "chain": [
         "chain_edges", "chain_nodes", "exposure", "graph_edges", "graph_measures", "graph_nodes",
@@ -31,12 +31,15 @@ ASSETS = {
         "product_industries", "product_join", "product_tiers", "product_uses", "production", "supply_mix", "tracing",
     ],
     "risk": [
-        "chain_indicators", "country_risk", "flags", "importers", "indicators", "nowcast", "nowcast_check",
-        "product_indicators", "shocks", "tier_flags", "tier_indicators",
+        "alternatives", "chain_indicators", "country_risk", "criticality_indicators", "drawn_verdicts", "flags",
+        "importers", "indicators", "industry_indicators", "method_agreement", "method_differences", "named_methods",
+        "network_indicators", "nowcast", "nowcast_check", "product_indicators", "robustness", "shocks",
+        "substitutability", "tier_flags", "tier_indicators", "uncertainty",
     ],
     "review": ["dossiers", "review_decisions"],
     "observatory": [
-        "catalogue", "changes", "crma_monitor", "labels", "pictures", "register", "release", "sources",
+        "catalogue", "changes", "crma_monitor", "data_grades", "explanations", "labels", "pictures", "register",
+        "release", "sources", "validation",
     ],
 }  # fmt: skip
 
@@ -50,7 +53,8 @@ def test_keys_and_groups_are_the_folders_of_the_method(definitions: dg.Definitio
     found: dict[str, list[str]] = {}
     for spec in definitions.resolve_all_asset_specs():
         folder, name = spec.key.path
-        assert spec.group_name == folder
+        # Substitutability stands in a group of its own within step two.
+        assert spec.group_name == ("substitutability" if name == "substitutability" else folder)
         found.setdefault(folder, []).append(name)
     assert {folder: sorted(names) for folder, names in found.items()} == ASSETS
 
@@ -89,6 +93,9 @@ def test_each_source_has_its_partitions(definitions: dg.Definitions) -> None:
         "supply_mix": BACI.definition,
         "product_indicators": BACI.definition,
         "importers": BACI.definition,
+        "criticality_indicators": BACI.definition,
+        "network_indicators": BACI.definition,
+        "substitutability": BACI.definition,
         "product_uses": BACI.definition,
         "product_join": BACI.definition,
         "product_tiers": BACI.definition,

@@ -68,28 +68,42 @@ from ketenpipe.tables.registry import (
 from ketenpipe.tables.store import Store
 
 SOURCES = {
-    "archive", "flows", "governance", "mining", "input_output", "concordances", "comtrade_years", "comtrade_months",
-    "reconciled_years", "reconciled_months", "coverage", "input_files",
+    "archive", "flows", "governance", "mining", "elasticities", "input_output", "concordances", "comtrade_years",
+    "comtrade_months", "reconciled_years", "reconciled_months", "coverage", "input_files",
 }  # fmt: skip
 #: What a changed drop folder always changes: the list of its files, and what is published of it.
-LISTED = {"archive", "input_files", "register", "pictures", "publishing", "reporting", "catalogue"}
+LISTED = {
+    "archive", "input_files", "grades", "register", "explanations", "pictures", "publishing", "reporting", "catalogue",
+}  # fmt: skip
 #: What follows from changed scores of governance.
 SCORED = {
-    "governance", "governance_risk", "nowcast", "product_risk", "product_tiers", "chain_risk", "supply_risk",
-    "nowcast_check", "crma", "dossiers", "register", "pictures", "publishing", "reporting", "catalogue",
+    "governance", "governance_risk", "nowcast", "product_risk", "product_tiers", "chain_risk", "criticality",
+    "industry_risk", "supply_risk", "nowcast_check", "crma", "dossiers", "register", "pictures", "publishing",
+    "reporting", "catalogue", "method_agreement", "monte_carlo", "alternatives", "robustness", "substitutability",
+    "grades", "validation", "explanations",
 }  # fmt: skip
 #: What follows from a changed input-output table.
 OF_TABLES = {
-    "input_output", "industry_layer", "product_tiers", "supply_risk", "nowcast_check", "crma", "dossiers",
+    "input_output", "industry_layer", "product_tiers", "criticality", "industry_risk", "supply_risk", "nowcast_check",
+    "crma", "dossiers", "method_agreement", "robustness", "substitutability", "grades", "validation", "explanations",
 }  # fmt: skip
 #: What walks through the chains.
 WALKED = {"look_through", "paths", "supply_graph", "shocks"}
 #: What follows from a changed year of flows.
-TRADED = SCORED - {"governance", "governance_risk", "nowcast"} | {"flows", "origin_tracing", "importers"} | WALKED
+TRADED = (
+    SCORED - {"governance", "governance_risk", "nowcast", "industry_risk"}
+    | {"flows", "origin_tracing", "importers", "export_network"}
+    | WALKED
+)
 #: Steps by year of trade.
-BY_YEAR = {"flows", "origin_tracing", "product_risk", "product_tiers", "importers"}
+BY_YEAR = {
+    "flows", "origin_tracing", "product_risk", "product_tiers", "importers", "criticality", "export_network",
+    "substitutability",
+}  # fmt: skip
 #: What reads governance risk year by year.
-JUDGED = {"product_risk", "product_tiers", "chain_risk"}
+JUDGED = {
+    "product_risk", "product_tiers", "chain_risk", "criticality", "monte_carlo", "alternatives", "substitutability",
+}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -311,12 +325,19 @@ def test_a_file_that_changes_while_it_is_read_leaves_a_stale_table(home: Home, m
 # -- settings and catalogue ----------------------------------------------------------------------------------------
 
 
+#: What follows from changed indicators and flags.
+JUDGING = {"method_agreement", "robustness", "grades", "validation", "explanations"}
 ALL_BUT_SOURCES = {
-    *WALKED, *JUDGED, "origin_tracing", "industry_layer", "governance_risk", "nowcast", "nowcast_check", "supply_risk",
-    "crma", "dossiers", "register", "pictures", "publishing", "reporting", "catalogue",
+    *WALKED, *JUDGED, *JUDGING, "origin_tracing", "export_network", "industry_layer", "industry_risk",
+    "governance_risk", "nowcast", "nowcast_check", "supply_risk", "crma", "dossiers", "register", "pictures",
+    "publishing", "reporting", "catalogue",
 }  # fmt: skip
+#: What looks at the nodes of the chains.
+OF_NODES = {"criticality", "export_network", "monte_carlo", "alternatives", "substitutability"}
 END = {"publishing", "reporting", "catalogue"}
-REVIEWED = {"supply_risk", "nowcast_check", "crma", "dossiers", "register", "pictures"} | END
+#: What follows from other draws.
+DRAWN = {"monte_carlo", "robustness", "substitutability", "register", "pictures", "explanations"} | END
+REVIEWED = {"supply_risk", "nowcast_check", "crma", "dossiers", "register", "pictures"} | JUDGING | END
 
 
 @pytest.mark.parametrize(
@@ -324,17 +345,20 @@ REVIEWED = {"supply_risk", "nowcast_check", "crma", "dossiers", "register", "pic
     [
         ({"focus": "DEU"}, ALL_BUT_SOURCES - {"governance_risk"}),
         ({"bloc": "OECD"}, ALL_BUT_SOURCES - {"governance_risk"}),
-        ({"depth": 1}, WALKED | {"chain_risk"} | REVIEWED),
-        ({"wgi_dimension": "PV"}, {"governance_risk", "nowcast"} | JUDGED | REVIEWED),
-        ({"minimum_import_kusd": 5.0}, REVIEWED),
-        ({"products": "catalogue"}, {"origin_tracing", "importers"} | JUDGED | WALKED | REVIEWED),
+        ({"depth": 1}, WALKED | {"chain_risk"} | OF_NODES | REVIEWED),
+        ({"wgi_dimension": "PV"}, {"governance_risk", "nowcast", "industry_risk"} | JUDGED | REVIEWED),
+        ({"minimum_import_kusd": 5.0}, REVIEWED | {"alternatives"}),
+        ({"products": "catalogue"}, {"origin_tracing", "importers", "export_network"} | JUDGED | WALKED | REVIEWED),
         ({"products": "all"}, set()),
-        ({"seed": 1}, END),
+        ({"seed": 1}, DRAWN),
+        ({"draws": 10}, DRAWN),
+        ({"partners": "EU27"}, {"substitutability"} | END),
+        ({"methods": "geodep"}, REVIEWED | {"alternatives"}),
         ({"fetch": False}, set()),
         ({"years": "2023-2024"}, set()),
-        # 2024 stays the newest year, which weighs the concordances
-        ({"years": "2024"}, TRADED - BY_YEAR | {"input_files"}),
-        ({"years": "2023"}, TRADED - BY_YEAR | {"input_files", "concordances"}),
+        # 2024 stays the newest year, which weighs the concordances; what the chains are is found out over all years
+        ({"years": "2024"}, TRADED - BY_YEAR | OF_NODES | {"input_files"}),
+        ({"years": "2023"}, TRADED - BY_YEAR | OF_NODES | {"input_files", "concordances"}),
     ],
     ids=str,
 )
@@ -394,11 +418,18 @@ def test_lists_of_the_home_and_of_a_given_folder_count(home: Home, tmp_path: Pat
     shipped = (embedded("reference") / "thresholds.toml").read_bytes()
     other = shipped.replace(b"0.40", b"0.41", 1)
     with put(home.path / "reference" / "thresholds.toml", other):
-        assert set(home.stale()) == {"governance_risk", "nowcast", "shocks", "importers"} | JUDGED | REVIEWED
+        assert (
+            set(home.stale())
+            == {"governance_risk", "nowcast", "shocks", "importers", "export_network", "industry_risk"}
+            | JUDGED
+            | REVIEWED
+        )
         (tmp_path / "thresholds.toml").write_bytes(shipped)
         assert (
             set(home.stale(catalogue=tmp_path))
-            == {"governance_risk", "nowcast", "shocks", "importers"} | JUDGED | REVIEWED
+            == {"governance_risk", "nowcast", "shocks", "importers", "export_network", "industry_risk"}
+            | JUDGED
+            | REVIEWED
         )
     (home.path / "reference").rmdir()
     lines = list(csv.reader(io.StringIO((embedded("reference") / "edges.csv").read_text(encoding="utf-8"))))
@@ -421,7 +452,7 @@ def test_a_decision_makes_anew_only_review_and_observatory(home: Home) -> None:
     said = {"reviewer": "A. Person", "role": "tester", "rationale": "read it", "evidence": dossier["evidence"]}
     try:
         append_decision(home.path, group=dossier["group"], decision="approve", **said)
-        assert set(home.stale()) == {"dossiers", "register", "pictures"} | END
+        assert set(home.stale()) == {"dossiers", "register", "explanations", "pictures"} | END
         edge = next(e for e in home.workspace().reference().edges if e.confidence != "low")
         amendment = {"user": edge.user, "input": edge.input, "confidence": "low"}
         append_decision(home.path, group=edge.group, decision="revise", amendment=amendment, **said)
@@ -709,16 +740,17 @@ def test_one_run_per_scheme_and_what_is_needed_first(definitions: dg.Definitions
             assert needed <= seen | names
         seen |= names
     assert seen == set(steps)
-    assert len([1 for _, what in found if what == "BACI flows"]) == 1
+    # What looks at the nodes of the chains comes after them, in a second run over the years.
+    assert len([1 for _, what in found if what == "BACI flows"]) == 2
     assert found[-1][1] is None
 
 
-def test_without_reports_there_are_three_runs(definitions: dg.Definitions) -> None:
+def test_without_reports_there_are_six_runs(definitions: dg.Definitions) -> None:
     steps = {s.name for s in steps_of(definitions)} - {
         "comtrade_years", "comtrade_months", "reconciled_years", "reconciled_months"
     }  # fmt: skip
     assert [what for _, what in batches(definitions, *sorted(steps))] == [
-        None, "input-output tables", "BACI flows", None
+        None, "input-output tables", "BACI flows", None, "BACI flows", None
     ]  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Group ``observatory``: step four, verdicts, pictures, the release and the catalogue over it."""
 
 import base64
-import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,37 +17,55 @@ from ketenpipe.observatory import pictures as drawing
 from ketenpipe.observatory import reader, reads
 from ketenpipe.observatory.catalogue_db import build_catalogue
 from ketenpipe.observatory.crma import build_crma_monitor
+from ketenpipe.observatory.explain import build_explanations, read_explained
+from ketenpipe.observatory.grades import build_grades, load_grade_rules, load_shared_codes
 from ketenpipe.observatory.graph_pictures import draw_graphs
 from ketenpipe.observatory.labels import build_labels
 from ketenpipe.observatory.pages import GraphTables, build_pages, hubs_of, members_of
 from ketenpipe.observatory.register import build_register
 from ketenpipe.observatory.release import publish
+from ketenpipe.observatory.validation import build_validation, load_published, needed, render_validation
 from ketenpipe.review.ledger import decisions_table, read_ledger
 from ketenpipe.review.state import review_states
 from ketenpipe.risk.definitions import METHOD_VERSION
 from ketenpipe.risk.thresholds import load_thresholds
 from ketenpipe.tables.contract import Table
 from ketenpipe.tables.registry import (
+    BACI_FLOWS,
     CHAIN_EDGES,
     CHAIN_NODES,
     CHANGES,
+    COUNTRY_RISK,
     CRMA_MONITOR,
+    DATA_GRADES,
     DOSSIERS,
+    EXPLANATIONS,
     EXPOSURE,
     FLAGS,
     GRAPH_EDGES,
     GRAPH_MEASURES,
     GRAPH_NODES,
+    HS_WEIGHTS,
     INDICATORS,
     INDUSTRY_EXPOSURE,
     INPUT_FILES,
     LABELS,
+    MINING_PRODUCTION,
+    NAMED_METHODS,
+    ORIGIN_MIX,
+    PATHS,
+    PRODUCT_INDUSTRIES,
+    PRODUCTION,
     REGISTER,
     RELEASED,
     REVIEW_DECISIONS,
+    ROBUSTNESS,
     SOURCES,
     SUPPLY_MIX,
     TABLES,
+    TRACING,
+    UNCERTAINTY,
+    VALIDATION,
 )
 from ketenpipe.tables.store import Stored
 
@@ -84,12 +101,98 @@ def crma(workspace: Workspace, chain_nodes: pa.Table) -> Iterator[dg.Output[pa.T
 
 
 @dg.multi_asset(
+    name="grades",
+    ins={
+        t.name: asset_in(t) for t in (EXPOSURE, CHAIN_NODES, CHAIN_EDGES, PRODUCT_INDUSTRIES, HS_WEIGHTS, INPUT_FILES)
+    },
+    deps=[key(INDICATORS)],
+    outs={
+        DATA_GRADES.name: out(
+            DATA_GRADES,
+            "Points for each shortcoming by the rules of `grades.toml`: coverage, age, patches, mass, basis of "
+            "production, concordances, evidence of the chain, codes that join goods.",
+        )
+    },
+)
+def grades(
+    workspace: Workspace,
+    exposure: pa.Table,
+    chain_nodes: pa.Table,
+    chain_edges: pa.Table,
+    product_industries: pa.Table,
+    hs_weights: pa.Table,
+    input_files: pa.Table,
+) -> Iterator[dg.Output[pa.Table]]:
+    """How good the data of each group are."""
+    tables = {
+        INDICATORS.name: workspace.store.read(INDICATORS, filters=reads.REGISTER),
+        EXPOSURE.name: exposure,
+        CHAIN_NODES.name: chain_nodes,
+        CHAIN_EDGES.name: chain_edges,
+        PRODUCT_INDUSTRIES.name: product_industries,
+        HS_WEIGHTS.name: hs_weights,
+        INPUT_FILES.name: input_files,
+    }
+    rules, goods = load_grade_rules(*workspace.reference_dirs), load_shared_codes(*workspace.reference_dirs)
+    foci, year = workspace.settings.foci, workspace.today().year
+    yield made(DATA_GRADES, build_grades(tables, workspace.reference(), rules, goods, foci, year))
+
+
+@dg.multi_asset(
+    name="validation",
+    deps=[key(t) for t in (INDICATORS, FLAGS, SUPPLY_MIX)],
+    outs={
+        VALIDATION.name: out(
+            VALIDATION,
+            "`difference = ours - published` of every figure of `published_figures.csv`, and why it differs.",
+        )
+    },
+)
+def validation(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """Our figures beside published ones."""
+    store, published = workspace.store, load_published(*workspace.reference_dirs)
+    asked = needed(published)
+    years = [str(year) for year in asked.years if year in workspace.baci_years()]
+    held = build_validation(
+        store.read(INDICATORS, filters=asked.indicators),
+        store.read(FLAGS, filters=asked.flags),
+        store.read(SUPPLY_MIX, years, filters=asked.supply_mix),
+        published,
+    )
+    yield made(VALIDATION, held)
+
+
+@dg.multi_asset(
+    name="explanations",
+    deps=[
+        key(t)
+        for t in (
+            INDICATORS, FLAGS, SUPPLY_MIX, BACI_FLOWS, TRACING, PRODUCTION, ORIGIN_MIX, EXPOSURE, CHAIN_NODES, PATHS,
+            COUNTRY_RISK, MINING_PRODUCTION, SOURCES, LABELS, UNCERTAINTY, ROBUSTNESS,
+        )
+    ],
+    outs={
+        EXPLANATIONS.name: out(
+            EXPLANATIONS,
+            "Of each headline figure: formula with the numbers put in, inputs, largest flows, patches, what is "
+            "missing, source files, and what would have to change for the flag to turn.",
+        )
+    },
+)  # fmt: skip
+def explanations(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """How the headline figures of each group come about."""
+    tables = read_explained(workspace.store, workspace.catalogue_codes())
+    thresholds = load_thresholds(*workspace.reference_dirs)
+    yield made(EXPLANATIONS, build_explanations(tables, workspace.reference(), thresholds))
+
+
+@dg.multi_asset(
     name="register",
     ins={
         t.name: asset_in(t)
-        for t in (EXPOSURE, CHAIN_NODES, DOSSIERS, REVIEW_DECISIONS, INDUSTRY_EXPOSURE, INPUT_FILES)
+        for t in (EXPOSURE, CHAIN_NODES, DOSSIERS, REVIEW_DECISIONS, INDUSTRY_EXPOSURE, INPUT_FILES, DATA_GRADES)
     },
-    deps=[key(t) for t in (INDICATORS, FLAGS, SUPPLY_MIX)],
+    deps=[key(t) for t in (INDICATORS, FLAGS, SUPPLY_MIX, ROBUSTNESS)],
     outs={
         REGISTER.name: out(
             REGISTER,
@@ -109,6 +212,7 @@ def register(
     review_decisions: pa.Table,
     industry_exposure: pa.Table,
     input_files: pa.Table,
+    data_grades: pa.Table,
 ) -> Iterator[dg.Output[pa.Table]]:
     """Verdicts in words, names of every code, the inputs of the release."""
     reference, settings, store = workspace.reference(), workspace.settings, workspace.store
@@ -116,13 +220,15 @@ def register(
     seen = {
         INDICATORS.name: store.read(INDICATORS, filters=reads.REGISTER),
         FLAGS.name: store.read(FLAGS, filters=reads.REGISTER),
+        ROBUSTNESS.name: store.read(ROBUSTNESS, filters=reads.REGISTER),
         EXPOSURE.name: exposure,
         CHAIN_NODES.name: chain_nodes,
+        DATA_GRADES.name: data_grades,
     }
     states = review_states(review_decisions, dossiers)
     yield made(
         REGISTER,
-        build_register(seen, reference, states, settings.foci, thresholds, settings.minimum_import_kusd),
+        build_register(seen, reference, states, settings.foci, settings.minimum_import_kusd),
     )
     used = {EXPOSURE.name: exposure, INDUSTRY_EXPOSURE.name: industry_exposure}
     years = [str(year) for year in workspace.partitions(SUPPLY_MIX.name)]
@@ -135,6 +241,7 @@ def register(
         thresholds,
         countries={name for pair in places for name in pair},
         codes=codes,
+        goods=load_shared_codes(*workspace.reference_dirs),
     )
     yield made(LABELS, named)
     yield made(SOURCES, SOURCES.conform(input_files.replace_schema_metadata(None)))
@@ -199,7 +306,7 @@ def pictures(
 
 
 #: Tables that are written as streams: a release carries them row group by row group.
-STREAMED = (INDICATORS, FLAGS)
+STREAMED = (INDICATORS, FLAGS, ROBUSTNESS)
 
 
 def carried(workspace: Workspace, table: Table) -> pa.Table | Stored | None:
@@ -249,10 +356,17 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
         reference=reference,
         pictures=drawn,
         graph=GraphTables(nodes, workspace.store.read(GRAPH_MEASURES)),
+        explanations=workspace.store.read(EXPLANATIONS),
     )
+    if VALIDATION.name in tables:
+        held = workspace.store.read(VALIDATION)
+        pages["validation.html"] = render_validation(held).encode()
+        pages["validation.nl.html"] = render_validation(held, language="nl").encode()
     graphs = dict(export_graphs(nodes, workspace.store.read(GRAPH_EDGES)))
     thresholds = load_thresholds(*workspace.reference_dirs)
     settings = workspace.settings
+    judging = workspace.store.read(NAMED_METHODS, columns=["method", "version", "judges"]).to_pylist()
+    versions = {row["method"]: row["version"] for row in judging if row["judges"]}
     said = publish(
         home,
         tables,
@@ -267,11 +381,14 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
             "minimum_import_kusd": settings.minimum_import_kusd,
             "thresholds": thresholds.model_dump(mode="json"),
             "catalogue": reference.sha256,
+            "draws": settings.draws,
+            "partners": list(settings.partners),
+            "methods": sorted(versions),
         },
-        method_versions={"ketenpipe": METHOD_VERSION},
+        method_versions={"ketenpipe": METHOD_VERSION, **versions},
         source_vintages=_vintages(tables[SOURCES.name]),
         seed=settings.seed,
-        today=datetime.datetime.now(datetime.UTC).date(),
+        today=workspace.today(),
     )
     context.log.info(said.sentence)
     note_made(workspace, dg.AssetKey([FOLDER, "release"]))

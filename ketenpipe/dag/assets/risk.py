@@ -1,6 +1,6 @@
 """Group ``risk``: step two, concentration, governance, substitutability and the named methods."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,56 +17,96 @@ from ketenpipe.chain.steps import ChainYear
 from ketenpipe.chain.tracing import Tracing, focus_members
 from ketenpipe.dag.io import write_parts
 from ketenpipe.dag.partitions import BACI
-from ketenpipe.dag.resources import Workspace
+from ketenpipe.dag.resources import WINDOW, Workspace
 from ketenpipe.dag.specs import asset_in, key, made, out, spec
 from ketenpipe.observatory import reads
+from ketenpipe.risk.agreement import AGREEMENT_COLUMNS, build_agreement, build_differences
+from ketenpipe.risk.alternatives import Inputs as AlternativeInputs
+from ketenpipe.risk.alternatives import build_alternatives, newest_years
+from ketenpipe.risk.chain_draws import build_chain_draws
+from ketenpipe.risk.criticality import Inputs as CriticalityOptions
+from ketenpipe.risk.criticality import build_criticality, criticality_codes
 from ketenpipe.risk.definitions import INDICATORS as INDICATOR_DEFINITIONS
 from ketenpipe.risk.definitions import METHODS as METHOD_DEFINITIONS
 from ketenpipe.risk.direct import EU27
+from ketenpipe.risk.draws import Draws
 from ketenpipe.risk.facts import FACT_COLUMNS, Persistence, collect_facts
 from ketenpipe.risk.governance import build_country_risk
 from ketenpipe.risk.importers import build_importers
 from ketenpipe.risk.indicators import WORST_COLUMNS, build_chain_indicators
+from ketenpipe.risk.industries import build_industry_indicators
 from ketenpipe.risk.methods import Judgement
+from ketenpipe.risk.network import build_network_indicators
 from ketenpipe.risk.nowcast import build_nowcast, nowcast_rows_for_indicators, splice_check
+from ketenpipe.risk.product_draws import build_product_draws, product_noise, single_year_verdicts
 from ketenpipe.risk.product_tiers import build_product_tiers
 from ketenpipe.risk.products import FLOW_COLUMNS, build_product_indicators
+from ketenpipe.risk.published import build_named_methods
+from ketenpipe.risk.robustness import FLAG_COLUMNS, robustness_stream
 from ketenpipe.risk.shocks import read_supply_mix, standard_shocks
 from ketenpipe.risk.streams import stream_indicators
+from ketenpipe.risk.substitutability import (
+    FIGURE_COLUMNS,
+    FIGURE_INDICATORS,
+    MIX_COLUMNS,
+    PRODUCTION_COLUMNS,
+    TRACING_COLUMNS,
+    build_substitutability,
+)
+from ketenpipe.risk.substitution_settings import load_substitution_settings
 from ketenpipe.risk.thresholds import load_thresholds
+from ketenpipe.risk.uncertainty import load_uncertainty
 from ketenpipe.risk.world import Vintages, World, wgi_vintages
+from ketenpipe.sources.criticality_inputs import load_criticality_inputs
 from ketenpipe.sources.icio import read_table
 from ketenpipe.tables.contract import Table
 from ketenpipe.tables.home import is_remote
 from ketenpipe.tables.registry import (
+    ALTERNATIVES,
     BACI_FLOWS,
     CHAIN_EDGES,
     CHAIN_INDICATORS,
     CHAIN_NODES,
     COUNTRY_RISK,
+    CRITICALITY_INDICATORS,
+    DRAWN_VERDICTS,
+    ELASTICITY,
     EXPOSURE,
     FLAGS,
     GOVERNANCE,
+    HS_WEIGHTS,
     ICIO_ACCOUNTS,
     ICIO_AUDIT,
     IMPORTERS,
     INDICATORS,
+    INDUSTRY_EXPOSURE,
+    INDUSTRY_INDICATORS,
+    INDUSTRY_MEASURES,
+    INDUSTRY_TIERS,
+    METHOD_AGREEMENT,
+    METHOD_DIFFERENCES,
     MINING_PRODUCTION,
+    NAMED_METHODS,
+    NETWORK_INDICATORS,
     NOWCAST,
     NOWCAST_CHECK,
     ORIGIN_MIX,
     PRODUCT_INDICATORS,
+    PRODUCT_INDUSTRIES,
     PRODUCT_JOIN,
     PRODUCT_TIERS,
     PRODUCT_USES,
     PRODUCTION,
     RECONCILED_ANNUAL,
     RECONCILED_MONTHLY,
+    ROBUSTNESS,
     SHOCKS,
+    SUBSTITUTABILITY,
     SUPPLY_MIX,
     TIER_FLAGS,
     TIER_INDICATORS,
     TRACING,
+    UNCERTAINTY,
 )
 from ketenpipe.tables.store import ROW_GROUP
 from ketenpipe.tables.stream import Stream
@@ -356,8 +396,112 @@ def chain_risk(context: dg.AssetExecutionContext, workspace: Workspace) -> Itera
 
 
 @dg.multi_asset(
+    name="criticality",
+    specs=[
+        spec(
+            CRITICALITY_INDICATORS,
+            "Trade elasticity, recycling and substitution (S3, S4), import reliance, GeoPolRisk (G4), the EC's supply "
+            "risk (G5) and economic importance (EI) of what `indicators` lists. Optional inputs that are not there "
+            "leave null with the reason.",
+            kinds=("python", "numpy"),
+            deps=(
+                BACI_FLOWS, MINING_PRODUCTION, COUNTRY_RISK, TRACING, CHAIN_NODES, ELASTICITY, HS_WEIGHTS,
+                ICIO_ACCOUNTS, PRODUCT_USES,
+            ),
+        )
+    ],
+    partitions_def=BACI.definition,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)  # fmt: skip
+def criticality(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[Any]]:
+    """What studies of critical raw materials compute, one year after the other."""
+    store, reference, held = workspace.store, workspace.reference(), workspace.icio_years()
+    worlds = Worlds(workspace)
+    nodes, elasticity, weights = (store.read(t) for t in (CHAIN_NODES, ELASTICITY, HS_WEIGHTS))
+    named = set(store.read(MINING_PRODUCTION, columns=["material"]).column("material").unique().to_pylist())
+    materials = named | {n.material for n in reference.nodes.values()} | {
+        link.material for link in reference.production_links
+    }  # fmt: skip
+    parameters = load_criticality_inputs(
+        *workspace.reference_dirs, materials=materials - {""}, nodes=set(reference.nodes)
+    )
+    for year in context.partition_keys:
+        context.log.info(year)
+        wanted = recipe_year(held, int(year))
+        flows = store.read(BACI_FLOWS, [year], codes=criticality_codes(reference))
+        tracing = Tracing(PRODUCTION.empty(), ORIGIN_MIX.empty(), store.read(TRACING, [year]), SUPPLY_MIX.empty())
+        world = worlds.world(flows, tracing, Exposure(nodes, CHAIN_EDGES.empty(), EXPOSURE.empty()))
+        options = CriticalityOptions(
+            parameters=parameters,
+            elasticity=elasticity,
+            hs_weights=weights,
+            accounts=None if wanted is None else store.read(ICIO_ACCOUNTS, [str(wanted)]),
+            uses=store.read(PRODUCT_USES, [year]),
+        )
+        write_parts(context, workspace, year, {CRITICALITY_INDICATORS: build_criticality(world, int(year), options)})
+    yield dg.MaterializeResult(asset_key=key(CRITICALITY_INDICATORS))
+
+
+@dg.multi_asset(
+    name="export_network",
+    specs=[
+        spec(
+            NETWORK_INDICATORS,
+            "S5 of what `indicators` lists: how unequal the exporters of a product are in its trade network, and how "
+            "clustered that network is (after Korniyenko, Pinat and Dew 2017).",
+            kinds=("python", "scipy"),
+            deps=(BACI_FLOWS, CHAIN_NODES),
+        )
+    ],
+    partitions_def=BACI.definition,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def export_network(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[Any]]:
+    """The network of every product's world trade, one year after the other."""
+    worlds, nodes = Worlds(workspace), workspace.store.read(CHAIN_NODES)
+    for year in context.partition_keys:
+        context.log.info(year)
+        found = build_network_indicators(
+            int(year), worlds.flows(year), workspace.settings.foci, nodes, workspace.reference(), worlds.vintages
+        )
+        write_parts(context, workspace, year, {NETWORK_INDICATORS: found})
+    yield dg.MaterializeResult(asset_key=key(NETWORK_INDICATORS))
+
+
+@dg.multi_asset(
+    name="industry_risk",
+    ins={t.name: asset_in(t) for t in (INDUSTRY_EXPOSURE, INDUSTRY_TIERS, INDUSTRY_MEASURES, COUNTRY_RISK)},
+    outs={
+        INDUSTRY_INDICATORS.name: out(
+            INDUSTRY_INDICATORS,
+            "Level industry of what `indicators` lists: I1 to I6 of every industry of the focus.",
+            kinds=("python", "numpy"),
+        )
+    },
+    deps=[dg.AssetDep(key(ICIO_ACCOUNTS), partition_mapping=dg.AllPartitionMapping())],
+)
+def industry_risk(
+    workspace: Workspace,
+    industry_exposure: pa.Table,
+    industry_tiers: pa.Table,
+    industry_measures: pa.Table,
+    country_risk: pa.Table,
+) -> Iterator[dg.Output[pa.Table]]:
+    """The figures of industries."""
+    years = [str(year) for year in workspace.icio_years()]
+    named = [pair for year in years for pair in workspace.store.distinct(ICIO_ACCOUNTS, ("year", "vintage"), year)]
+    editions = dict(named)
+    found = build_industry_indicators(industry_exposure, industry_tiers, industry_measures, country_risk, editions)
+    yield made(INDUSTRY_INDICATORS, found)
+
+
+#: Figures by year that ``indicators`` is put together from, beside those by the recipes of industries.
+OF_YEARS = (PRODUCT_INDICATORS, CRITICALITY_INDICATORS, NETWORK_INDICATORS)
+
+
+@dg.multi_asset(
     name="supply_risk",
-    ins={t.name: asset_in(t) for t in (CHAIN_INDICATORS, CHAIN_NODES, NOWCAST)},
+    ins={t.name: asset_in(t) for t in (CHAIN_INDICATORS, CHAIN_NODES, NOWCAST, INDUSTRY_INDICATORS)},
     outs={
         INDICATORS.name: out(
             INDICATORS,
@@ -371,37 +515,63 @@ def chain_risk(context: dg.AssetExecutionContext, workspace: Workspace) -> Itera
             "under the alternatives that the data allow.",
             kinds=("python",),
         ),
+        NAMED_METHODS.name: out(
+            NAMED_METHODS, "Published methods with the limits of their publication, frozen by version."
+        ),
+        METHOD_DIFFERENCES.name: out(
+            METHOD_DIFFERENCES, "Where methods disagree in the newest year, each figure against its limit."
+        ),
     },
     deps=[
-        key(t) for t in (BACI_FLOWS, COUNTRY_RISK, MINING_PRODUCTION, PRODUCT_INDICATORS, TIER_INDICATORS, TIER_FLAGS)
+        key(t)
+        for t in (
+            BACI_FLOWS, COUNTRY_RISK, MINING_PRODUCTION, *OF_YEARS, TIER_INDICATORS, TIER_FLAGS, PRODUCT_INDUSTRIES,
+        )
     ],
-)
+)  # fmt: skip
 def supply_risk(
     context: dg.AssetExecutionContext,
     workspace: Workspace,
     chain_indicators: pa.Table,
     chain_nodes: pa.Table,
     nowcast: pa.Table,
-) -> Iterator[dg.Output[Stream]]:
+    industry_indicators: pa.Table,
+) -> Iterator[dg.Output[Stream | pa.Table]]:
     """Every indicator and every named method's verdict, what needs several years among them."""
     store, worlds = workspace.store, Worlds(workspace)
     thresholds = load_thresholds(*workspace.reference_dirs)
+    methods = workspace.settings.methods
 
     def narrow() -> Iterator[pa.Table]:
+        upstream = [chain_indicators.select(FACT_COLUMNS)]
         for year in worlds.years:
             context.log.info(str(year))
-            yield store.read(PRODUCT_INDICATORS, [str(year)], columns=FACT_COLUMNS)
-        yield chain_indicators.select(FACT_COLUMNS)
+            critical = store.read(CRITICALITY_INDICATORS, [str(year)], columns=FACT_COLUMNS)
+            of_code = pc.equal(critical.column("level"), "hs6")
+            products = store.read(PRODUCT_INDICATORS, [str(year)], columns=FACT_COLUMNS)
+            yield pa.concat_tables([products, critical.filter(of_code)])
+            upstream.append(critical.filter(pc.invert(of_code)))
+        yield pa.concat_tables(upstream)
+        yield industry_indicators.select(FACT_COLUMNS)
 
     facts = collect_facts(narrow())
     persistent = Persistence(facts, thresholds, worlds.vintages)
-    judged = Judgement(facts, chain_nodes, thresholds, worlds.vintages, workspace.minimum_import_kusd)
+    judged = Judgement(
+        facts,
+        chain_nodes,
+        thresholds,
+        worlds.vintages,
+        workspace.minimum_import_kusd,
+        methods=methods,
+        product_industries=store.read(PRODUCT_INDUSTRIES),
+    )
     late = nowcast_rows_for_indicators(nowcast, worlds.last_years())
 
     def products(year: int) -> pa.Table:
-        return pa.concat_tables(store.read(t, [str(year)]) for t in (PRODUCT_INDICATORS, TIER_INDICATORS))
+        return pa.concat_tables(store.read(t, [str(year)]) for t in (*OF_YEARS, TIER_INDICATORS))
 
-    figures = stream_indicators(worlds.years, products, [chain_indicators, judged.churn(), late], persistent)
+    parts = [chain_indicators, industry_indicators, judged.churn(), late]
+    figures = stream_indicators(worlds.years, products, parts, persistent)
     yield dg.Output(figures, output_name=INDICATORS.name, metadata={"nowcast rows": late.num_rows})
 
     def verdicts() -> Iterator[pa.RecordBatch]:
@@ -412,6 +582,244 @@ def supply_risk(
             yield from FLAGS.conform(pa.concat_tables(parts)).combine_chunks().to_batches(max_chunksize=ROW_GROUP)
 
     yield dg.Output(Stream(verdicts()), output_name=FLAGS.name)
+    yield made(NAMED_METHODS, build_named_methods(thresholds, methods))
+    yield made(METHOD_DIFFERENCES, build_differences(judged))
+
+
+@dg.multi_asset(
+    name="method_agreement",
+    outs={
+        METHOD_AGREEMENT.name: out(
+            METHOD_AGREEMENT,
+            "Jaccard `= both / (both + only_a + only_b)` of each pair of named methods, per focus, level and year.",
+            kinds=("python", "numpy"),
+        )
+    },
+    deps=[key(FLAGS)],
+)
+def method_agreement(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """How far the named methods flag the same."""
+    yield made(METHOD_AGREEMENT, build_agreement(_flags_by_year(workspace, AGREEMENT_COLUMNS)))
+
+
+def _flags_by_year(workspace: Workspace, columns: Sequence[str]) -> Iterator[pa.Table]:
+    for year in _flag_years(workspace):
+        yield _flags_of(workspace, year, columns)
+
+
+def _flag_years(workspace: Workspace) -> list[int]:
+    return sorted(year for (year,) in workspace.store.distinct(FLAGS, ("year",)))
+
+
+def _flags_of(workspace: Workspace, year: int, columns: Sequence[str]) -> pa.Table:
+    return workspace.store.read(FLAGS, columns=columns, filters=pc.field("year") == year)
+
+
+@dg.multi_asset(
+    name="monte_carlo",
+    outs={
+        UNCERTAINTY.name: out(
+            UNCERTAINTY,
+            "Flows, production, governance scores and intensities off by the errors of `uncertainty.toml`, every code "
+            "traced anew in every draw; the newest year of each HS revision and group.",
+            kinds=("python", "numpy", "scipy"),
+        ),
+        DRAWN_VERDICTS.name: out(
+            DRAWN_VERDICTS, "The tests of the named methods in the same draws.", kinds=("python", "numpy", "scipy")
+        ),
+    },
+    deps=[
+        key(t)
+        for t in (
+            BACI_FLOWS, TRACING, MINING_PRODUCTION, COUNTRY_RISK, PRODUCT_INDICATORS, CHAIN_INDICATORS, CHAIN_NODES,
+        )
+    ],
+)  # fmt: skip
+def monte_carlo(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """How sure the figures of the newest year are."""
+    store, settings, reference = workspace.store, workspace.settings, workspace.reference()
+    if not settings.draws:
+        yield made(UNCERTAINTY, UNCERTAINTY.empty())
+        yield made(DRAWN_VERDICTS, DRAWN_VERDICTS.empty())
+        return
+    worlds = Worlds(workspace)
+    thresholds = load_thresholds(*workspace.reference_dirs)
+    model = load_uncertainty(*workspace.reference_dirs)
+    mining, risk = store.read(MINING_PRODUCTION), store.read(COUNTRY_RISK)
+    noise = product_noise(settings.draws, settings.seed, model)
+    uncertain, drawn = [], []
+    for year in sorted(newest_years(worlds.vintages.releases)):
+        context.log.info(f"products {year}")
+        before = [y for y in range(year - 1, year - thresholds.P1.window, -1) if y in worlds.years]
+        found = build_product_draws(
+            worlds.flows(str(year)),
+            year,
+            tracing=store.read(TRACING, [str(year)]),
+            mining=mining,
+            country_risk=risk,
+            reference=reference,
+            foci=settings.foci,
+            thresholds=thresholds,
+            noise=noise,
+            earlier=[
+                single_year_verdicts(store.read(PRODUCT_INDICATORS, [str(y)], columns=FACT_COLUMNS), thresholds)
+                for y in before
+            ],
+        )
+        uncertain.append(found.uncertainty)
+        drawn.append(found.verdicts)
+    chains = build_chain_draws(
+        lambda year: store.read(BACI_FLOWS, [str(year)], codes=workspace.catalogue_codes()),
+        chain_nodes=store.read(CHAIN_NODES),
+        chain_indicators=store.read(CHAIN_INDICATORS),
+        mining=mining,
+        country_risk=risk,
+        reference=reference,
+        foci=settings.foci,
+        thresholds=thresholds,
+        model=model,
+        draws=Draws(settings.draws, settings.seed),
+        progress=context.log.info,
+    )
+    yield made(UNCERTAINTY, UNCERTAINTY.conform(pa.concat_tables([*uncertain, chains.uncertainty])))
+    yield made(DRAWN_VERDICTS, DRAWN_VERDICTS.conform(pa.concat_tables([*drawn, chains.verdicts])))
+
+
+@dg.multi_asset(
+    name="alternatives",
+    outs={
+        ALTERNATIVES.name: out(
+            ALTERNATIVES,
+            "The newest year judged again from other inputs: three years as one, the other measure, the direct mix, "
+            "exports for production, scores a standard error off, other intensities, no patches, another HS revision.",
+            kinds=("python", "duckdb"),
+        )
+    },
+    deps=[
+        key(t)
+        for t in (
+            BACI_FLOWS, TRACING, SUPPLY_MIX, PRODUCTION, ORIGIN_MIX, MINING_PRODUCTION, COUNTRY_RISK,
+            PRODUCT_INDICATORS, CHAIN_INDICATORS, CHAIN_NODES,
+        )
+    ],
+)  # fmt: skip
+def alternatives(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """Each verdict under what else its inputs could have been."""
+    store, settings = workspace.store, workspace.settings
+    with opened(settings.engine) as engine:
+        worlds = Worlds(workspace, engine)
+
+        def flows(year: int, codes: Collection[str] | None) -> pa.Table:
+            chosen = workspace.catalogue_codes() if codes is None and settings.products == "catalogue" else codes
+            return store.read(BACI_FLOWS, [str(year)], codes=chosen)
+
+        def whole(year: int) -> tuple[pa.Table, pa.Table]:
+            return store.read(TRACING, [str(year)]), store.read(SUPPLY_MIX, [str(year)])
+
+        inputs = AlternativeInputs(
+            reference=workspace.reference(),
+            foci=settings.foci,
+            thresholds=load_thresholds(*workspace.reference_dirs),
+            country_risk=store.read(COUNTRY_RISK),
+            mining=store.read(MINING_PRODUCTION),
+            depth=settings.depth,
+            minimum_import_kusd=settings.minimum_import_kusd,
+            traced=workspace.traced_years(),
+            vintages=worlds.vintages,
+            flows=flows,
+            products=lambda year: store.read(PRODUCT_INDICATORS, [str(year)], columns=FACT_COLUMNS),
+            chain_indicators=store.read(CHAIN_INDICATORS, columns=FACT_COLUMNS),
+            chain_nodes=store.read(CHAIN_NODES),
+            assumed_error=load_uncertainty(*workspace.reference_dirs).governance.standard_error,
+            whole=whole,
+            engine=engine,
+            methods=settings.methods,
+        )
+        yield made(ALTERNATIVES, build_alternatives(inputs, context.log.info))
+
+
+@dg.multi_asset(
+    name="robustness",
+    ins={t.name: asset_in(t) for t in (ALTERNATIVES, DRAWN_VERDICTS)},
+    outs={
+        ROBUSTNESS.name: out(
+            ROBUSTNESS,
+            "A verdict is robust where the share of alternatives and the share of draws that give the same one both "
+            "reach the cut-off; why it is or is not, in a sentence.",
+        )
+    },
+    deps=[key(FLAGS)],
+)
+def robustness(workspace: Workspace, alternatives: pa.Table, drawn_verdicts: pa.Table) -> Iterator[dg.Output[Stream]]:
+    """Which verdicts survive."""
+    found = robustness_stream(
+        _flag_years(workspace),
+        lambda year: _flags_of(workspace, year, FLAG_COLUMNS),
+        lambda year: drawn_verdicts.filter(pc.field("year") == year),
+        alternatives,
+        load_thresholds(*workspace.reference_dirs),
+    )
+    yield dg.Output(found, output_name=ROBUSTNESS.name)
+
+
+@dg.multi_asset(
+    name="substitutability",
+    specs=[
+        spec(
+            SUBSTITUTABILITY,
+            "Domestic, supplier, product and time side of how easily the focus could replace its supply, and the mean "
+            "of their scores with its range under other weights (`substitutability.toml`).",
+            kinds=("python", "numpy"),
+            deps=(
+                SUPPLY_MIX, TRACING, BACI_FLOWS, PRODUCTION, COUNTRY_RISK, CHAIN_NODES, PRODUCT_INDICATORS,
+                CRITICALITY_INDICATORS, CHAIN_INDICATORS,
+            ),
+            years_before=WINDOW,
+        )
+    ],
+    partitions_def=BACI.definition,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)  # fmt: skip
+def substitutability(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[Any]]:
+    """How easily a supply could be replaced, one year after the other."""
+    store, settings, reference = workspace.store, workspace.settings, workspace.reference()
+    worlds = Worlds(workspace)
+    thresholds = load_thresholds(*workspace.reference_dirs)
+    limits = load_substitution_settings(*workspace.reference_dirs)
+    nodes, risk, chains = (store.read(t) for t in (CHAIN_NODES, COUNTRY_RISK, CHAIN_INDICATORS))
+    wanted = pc.field("indicator").isin(FIGURE_INDICATORS)
+    for name in context.partition_keys:
+        year = int(name)
+        context.log.info(name)
+        window = [y for y in worlds.years if year - WINDOW <= y <= year]
+        seen = [store.read(PRODUCT_INDICATORS, [str(y)], columns=FACT_COLUMNS) for y in window]
+        seen.append(chains.filter(pc.field("year").isin(window)).select(FACT_COLUMNS))
+        persistent = Persistence(collect_facts(seen), thresholds, worlds.vintages).rows(year)
+        figures = [
+            *(store.read(t, [name], filters=wanted) for t in (PRODUCT_INDICATORS, CRITICALITY_INDICATORS)),
+            chains.filter(wanted & (pc.field("year") == year)),
+            persistent.filter(wanted),
+        ]
+        found = build_substitutability(
+            year,
+            settings.foci,
+            {y: store.read(SUPPLY_MIX, [str(y)], columns=MIX_COLUMNS) for y in window},
+            store.read(TRACING, [name], columns=TRACING_COLUMNS),
+            worlds.flows(name),
+            pa.concat_tables(t.select(FIGURE_COLUMNS) for t in figures),
+            store.read(PRODUCTION, [name], columns=PRODUCTION_COLUMNS),
+            risk,
+            nodes,
+            reference,
+            limits,
+            worlds.vintages,
+            persistence_window=thresholds.P1.window,
+            partners=settings.partners,
+            draws=settings.draws,
+            seed=settings.seed,
+        )
+        write_parts(context, workspace, name, {SUBSTITUTABILITY: found})
+    yield dg.MaterializeResult(asset_key=key(SUBSTITUTABILITY))
 
 
 def joined(parts: Sequence[Tracing]) -> Tracing:
@@ -473,12 +881,13 @@ class Worlds:
         mixes = (self._store.read(t, asked) for t in (TRACING, SUPPLY_MIX))
         tracing = Tracing(PRODUCTION.empty(), ORIGIN_MIX.empty(), *mixes)
 
-        def flows() -> Iterator[pa.RecordBatch]:
-            for year in asked:
-                held = self._workspace.flows_of(year)
-                yield from held.to_batches() if isinstance(held, pa.Table) else held
+        flows = (batch for year in asked for batch in self.flows(year))
+        return build_product_indicators(self.world(BACI_FLOWS.empty(), tracing, nothing), flows)
 
-        return build_product_indicators(self._world(BACI_FLOWS.empty(), tracing, nothing), flows())
+    def flows(self, year: str) -> Iterator[pa.RecordBatch]:
+        """The flows of a year, of the products that are computed, a batch at a time."""
+        held = self._workspace.flows_of(year)
+        yield from held.to_batches() if isinstance(held, pa.Table) else held
 
     def chains(self, say: Callable[[str], None]) -> Iterator[World]:
         """Worlds with what the chains need, of a year each where years are large."""
@@ -489,9 +898,10 @@ class Worlds:
             asked = [str(year) for year in years]
             flows = store.read(BACI_FLOWS, asked, codes=self._workspace.catalogue_codes())
             seen = Exposure(nodes, edges, exposure.filter(pc.field("year").isin(years)))
-            yield self._world(flows, joined([traced.of(year) for year in years]), seen)
+            yield self.world(flows, joined([traced.of(year) for year in years]), seen)
 
-    def _world(self, flows: pa.Table, tracing: Tracing, exposure: Exposure) -> World:
+    def world(self, flows: pa.Table, tracing: Tracing, exposure: Exposure) -> World:
+        """What step one and the sources give for figures."""
         workspace = self._workspace
         return World(
             flows=flows,

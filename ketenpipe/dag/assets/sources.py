@@ -20,6 +20,7 @@ from ketenpipe.sources.comtrade import ComtradePeriod, read_period
 from ketenpipe.sources.concordance import read_concordances
 from ketenpipe.sources.countries import country_list
 from ketenpipe.sources.coverage import coverage, coverage_table, trade_weights
+from ketenpipe.sources.elasticity import read_elasticity
 from ketenpipe.sources.hs_weights import ambiguity, weights_into, world_trade
 from ketenpipe.sources.icio import survey
 from ketenpipe.sources.icio_audit import audit_table, icio_accounts, read_and_audit
@@ -35,6 +36,7 @@ from ketenpipe.tables.registry import (
     BACI_FLOWS,
     COMTRADE_ANNUAL,
     COMTRADE_MONTHLY,
+    ELASTICITY,
     GOVERNANCE,
     HS_WEIGHTS,
     ICIO_ACCOUNTS,
@@ -53,7 +55,8 @@ from ketenpipe.tables.stream import Stream
 
 #: Tables that carry the records of the files they were read from.
 RECORDED = (
-    BACI_FLOWS, GOVERNANCE, MINING_PRODUCTION, ICIO_ACCOUNTS, HS_WEIGHTS, COMTRADE_ANNUAL, COMTRADE_MONTHLY,
+    BACI_FLOWS, GOVERNANCE, MINING_PRODUCTION, ICIO_ACCOUNTS, HS_WEIGHTS, ELASTICITY, COMTRADE_ANNUAL,
+    COMTRADE_MONTHLY,
 )  # fmt: skip
 #: How often and after how long (seconds) a fetch is tried again when an upstream failed in a way that passes. Only
 #: where Dagster itself started the run: who runs the command sees the sentence at once.
@@ -222,6 +225,23 @@ def governance(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     read = read_wgi(workspace.inventory())
     scores = GOVERNANCE.conform(read.table.rename_columns({"iso3": "country"}))
     yield made(GOVERNANCE, with_records(scores, read.records), {"years": _span(scores), "notes": list(read.notes)})
+
+
+@dg.multi_asset(
+    name="elasticities",
+    outs={
+        ELASTICITY.name: out(
+            ELASTICITY,
+            "Optional. Read as it is; what the source calls not significant, or positive, counts as unknown.",
+            kinds=("python", "csv"),
+        )
+    },
+    deps=[key(ARCHIVE)],
+)
+def elasticities(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
+    """Trade elasticities of the products, where the sources hold them."""
+    read = read_elasticity(workspace.inventory())
+    yield made(ELASTICITY, with_records(read.table, read.records), {"notes": list(read.notes)})
 
 
 @dg.multi_asset(
