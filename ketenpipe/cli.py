@@ -128,7 +128,7 @@ def run(
         str | None,
         typer.Option(
             help="'sample' (embedded), 'official' (fetched into the home's archive), or a drop folder with baci/, "
-            "comtrade/, wgi/, mining/, icio/, concordance/.",
+            "comtrade/, wgi/, mining/, icio/, concordance/, elasticity/.",
             show_default="sample",
         ),
     ] = None,
@@ -166,6 +166,7 @@ def run(
         typer.Option(
             metavar="N",
             min=0,
+            max=10_000,
             help="Monte Carlo draws behind the intervals of the newest year; 0 for none.",
             show_default="1000",
         ),

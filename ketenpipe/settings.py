@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     )
     minimum_import_kusd: float = Field(1000.0, ge=0, description="flags on smaller imports do not count (thousand USD)")
     seed: int = Field(20260101, description="seed of everything random")
-    draws: int = Field(1000, ge=0, le=100_000, description="Monte Carlo draws behind every interval; 0 for none")
+    draws: int = Field(
+        1000, ge=0, le=10_000, description="Monte Carlo draws behind every interval; 0 for none (1,000 take about 1 GB)"
+    )
     methods: Annotated[tuple[str, ...], NoDecode] = Field((), description="named methods that judge (default: all)")
     partners: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="blocs of blocs.csv or countries whose supply counts as friendly (table substitutability)"

@@ -72,10 +72,9 @@ READERS_LISTS = ("country_aliases.csv", "comtrade_areas.csv", "hs_codes/*.csv")
 #: Lists that are no part of the catalogue's own hash.
 FIXED_LISTS = ("hs_icio.csv", "icio_industries.csv")
 LISTS = (*FIXED_LISTS, "hs_codes/*.csv")
-#: What the figures of step two read beside the catalogue.
-THRESHOLDS = (
-    "thresholds.toml", "uncertainty.toml", "substitutability.toml", "material_parameters.csv", "end_uses.csv",
-)  # fmt: skip
+#: What the figures of step two read beside the catalogue; those with figures of others are input files of the release.
+PARAMETERS = ("material_parameters.csv", "end_uses.csv")
+THRESHOLDS = ("thresholds.toml", "uncertainty.toml", "substitutability.toml", *PARAMETERS)
 #: What grades and the validation page read.
 JUDGEMENTS = ("grades.toml", "shared_codes.csv", "published_figures.csv")
 #: Years before that substitutability looks at.
@@ -255,6 +254,7 @@ class Workspace(dg.ConfigurableResource):
             "readers": hashes((embedded("reference"),), READERS_LISTS),
             "lists": hashes(self.reference_dirs, LISTS),
             "thresholds": hashes(self.reference_dirs, THRESHOLDS),
+            "parameters": hashes(self.reference_dirs, PARAMETERS),
             "judgements": hashes(self.reference_dirs, JUDGEMENTS),
         }
 

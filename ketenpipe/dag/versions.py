@@ -219,7 +219,7 @@ class Versions:
         kept = None
         if name == "archive" and workspace.official:  # superseded files and those of other slots are listed too
             kept = [(f.relative, f.sha256) for f in Archive(workspace.folder).files()]
-        reference = sorted(workspace.reference().file_sha256.items())
+        reference = sorted(workspace.reference().file_sha256.items()), workspace.lists()["parameters"]
         return [_of_file(f) for f in inventory.files], [repr(u) for u in inventory.unrecognised], kept, reference
 
     def given(

@@ -24,6 +24,7 @@ from ketenpipe.observatory.explain_methods import Verdicts
 from ketenpipe.observatory.explain_words import Percent, Words, reasons, say
 from ketenpipe.risk.definitions import INDICATORS, METHODS, Definition
 from ketenpipe.risk.published import PUBLISHED
+from ketenpipe.risk.robustness import words_for
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.tables.registry import (
     BACI_FLOWS,
@@ -251,7 +252,8 @@ def explain_verdict(book: Book, item: Item, year: int, row: Row, most: int = MOS
             "imports lie below the minimum value: the flag does not count",
             "de invoer ligt onder de minimumwaarde: het signaal telt niet mee",
         )))  # fmt: skip
-    if row["agreement"] is not None:
+    # Robustness counts these alternatives among others; beside it they would be a second count of the same.
+    if row["agreement"] is not None and book.beside("robustness", row) is None:
         text = say("{a} of {n} alternatives give the same verdict", "{a} van {n} alternatieven geeft hetzelfde oordeel",
                    a=Percent(row["agreement"]), n=row["alternatives"])  # fmt: skip
         if row["flips_on"]:
@@ -397,7 +399,7 @@ def _robustness(book: Book, row: Row) -> list[Part]:
     told = {True: Words("robust", "robuust"), False: Words("not robust", "niet robuust"),
             None: Words("robustness cannot be told", "robuustheid niet te zeggen")}[robust]  # fmt: skip
     why = Words(held.get("reason") or "", held.get("reason_nl") or held.get("reason") or "")
-    text = say("{t}: {w}", "{t}: {w}", t=told, w=why) if why.en else told
+    text = why if why.en else told  # the sentence says itself which it is
     parts = [Part("figure", "robust", text, None if robust is None else float(robust), "0/1")]
     if held.get("draw_agreement") is not None:
         parts.append(Part("figure", "draw_agreement", say(
@@ -407,7 +409,7 @@ def _robustness(book: Book, row: Row) -> list[Part]:
     if held.get("matters_most"):
         parts.append(Part("figure", "matters_most", say(
             "the alternative that matters most: {m}", "het alternatief dat het meest uitmaakt: {m}",
-            m=held["matters_most"].replace("_", " "),
+            m=Words(*words_for(held["matters_most"])),
         )))  # fmt: skip
     return parts
 

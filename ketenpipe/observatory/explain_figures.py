@@ -1164,8 +1164,7 @@ class Figures:
         """A figure that is not computed again here: the largest inputs that the release lists, and a word why."""
         parts = self._figures_within(item, year, row["indicator"])
         if row["basis"] == "published":
-            why = Words("a published figure stands as it was published", "een gepubliceerd cijfer staat er zoals het is "
-                        "gepubliceerd")  # fmt: skip
+            why = Words("it stands as it was published", "het staat er zoals het is gepubliceerd")
             return Found(absent=why, parts=parts, known=False)
         if row["indicator"] == "IR":
             return self._reliance(item, year, row, parts)

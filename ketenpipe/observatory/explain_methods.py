@@ -72,8 +72,9 @@ class Verdicts:
         """The criterion that decided, where the verdict's row says so."""
         if row.get("decided_by") is None:
             return []
-        text = say("{n} {v} against {l}", "{n} {v} tegen {l}", n=row["decided_by"], v=row.get("decided_value"),
-                   l=row.get("decided_limit"))  # fmt: skip
+        text = say("{n} {v}", "{n} {v}", n=row["decided_by"], v=row.get("decided_value"))
+        if row.get("decided_limit") is not None:
+            text = text + say(" against {l}", " tegen {l}", l=row["decided_limit"])
         return [Part("input", row["decided_by"], text, row.get("decided_value"), None)]
 
     def _told(self, item: Item, year: int, name: str, criteria: list[Criterion], told: bool | None) -> Found:

@@ -61,6 +61,7 @@ def page_of(
     folder: str = "../pictures",
     graph: GraphTables | None = None,
     explanations: pa.Table | None = None,
+    uncertainty: pa.Table | None = None,
 ) -> Page:
     """What stands on a group's page beside its evidence.
 
@@ -74,6 +75,7 @@ def page_of(
         folder: where the pictures lie, seen from the page.
         graph: the supply graph, None where the release has none.
         explanations: how the headline figures come about, None where the release does not say.
+        uncertainty: how sure the figures are, None where no draws were made.
     """
     known = reference.groups.get(group)
     interests = [reference.public_interests[i].name_en for i in known.public_interests] if known else []
@@ -81,6 +83,7 @@ def page_of(
     if state.status == "reopened" and state.decided_hash is not None:
         since = signed_evidence(home, state.decided_hash)
     names = names_of(labels)
+    drawn = (pc.field("group") == group) & (pc.field("level") == "group")
     seen_from = re.compile(rf"graph_([A-Z][A-Z0-9_]*)_{re.escape(group)}\.png")
     graphs = {found[1]: name for name in sorted(pictures) if (found := seen_from.fullmatch(name))}
     return Page(
@@ -100,6 +103,7 @@ def page_of(
         since=since,
         narrow="" if graph is None else graph.narrow(group, names, reference),
         explained=[] if explanations is None else explanations.filter(pc.field("group") == group).to_pylist(),
+        drawn=[] if uncertainty is None else uncertainty.filter(drawn).to_pylist(),
     )
 
 
@@ -114,6 +118,7 @@ def build_pages(
     pictures: Collection[str] = (),
     graph: GraphTables | None = None,
     explanations: pa.Table | None = None,
+    uncertainty: pa.Table | None = None,
 ) -> dict[str, bytes]:
     """``dossiers/<group>.md`` and ``dossiers/<group>.html`` of every group that has evidence."""
     pages: dict[str, bytes] = {}
@@ -121,7 +126,7 @@ def build_pages(
         group, state = row["group"], states[row["group"]]
         page = page_of(
             group, home=home, state=state, register=register, labels=labels, reference=reference, pictures=pictures,
-            graph=graph, explanations=explanations,
+            graph=graph, explanations=explanations, uncertainty=uncertainty,
         )  # fmt: skip
         pages[f"dossiers/{group}.md"] = render_markdown(row["evidence"], state, page).encode()
         pages[f"dossiers/{group}.html"] = render_html(row["evidence"], state, page).encode()

@@ -28,6 +28,9 @@ DIRECT_METHODS = ("geodep", "swd2021", "node_test")
 """A group is a direct dependency when one of these flags it and its imports are not below the minimum."""
 
 
+_SUGGESTING = (*DIRECT_METHODS, "indirect_specific", "indirect_global")
+
+
 @dataclass(frozen=True)
 class Flag:
     """One verdict of one method on a group, as the register reads it."""
@@ -209,8 +212,10 @@ def _row(view: _View, focus: str, group: str, states: Mapping[str, State]) -> di
     if weakest and weakest == nodes.world and not direct:
         country = view.named_country(focus, group, year, "X1g", "p")[0]
     robust = _is_robust(bool(direct or specific or world), [f.robust for f in deciding])
-    why = [f"{METHODS[f.method].name_en}: {f.why_robust}" for f in deciding if f.why_robust]
-    why_nl = [f"{METHODS[f.method].name_nl}: {f.why_robust_nl}" for f in deciding if f.why_robust_nl]
+    # Where nothing decides, how sure the indication is: so that it does not read stronger than a verdict would.
+    behind = deciding or [f for f in flags.values() if f.suggests and f.method in _SUGGESTING]
+    why = [f"{METHODS[f.method].name_en}: {f.why_robust}" for f in behind if f.why_robust]
+    why_nl = [f"{METHODS[f.method].name_nl}: {f.why_robust_nl}" for f in behind if f.why_robust_nl]
     english, dutch = _verdict(view, focus, group, year, direct, specific, world, flags, nodes)
     return base | {
         "year": year,

@@ -63,6 +63,7 @@ class Page:
         since: the evidence that was judged last, where the dossier was re-opened and it was kept.
         narrow: where the supply graph is narrow, as Markdown; empty where there is none.
         explained: rows of table ``explanations`` of the group.
+        drawn: rows of table ``uncertainty`` of the group itself.
     """
 
     names: Names = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Page:
     since: str | None = None
     narrow: str = ""
     explained: Sequence[Mapping[str, Any]] = ()
+    drawn: Sequence[Mapping[str, Any]] = ()
 
 
 def names_of(labels: pa.Table, language: str = "en") -> dict[tuple[str, str], str]:
@@ -113,7 +115,8 @@ def dossier_view(evidence: str, state: State, page: Page) -> dict[str, Any]:
         "status_words": STATUS_WORDS[state.status],
         "lines": [_verdict_line(f, name("country", f), verdicts.get(f)) for f in _foci(data, verdicts)],
         "foci": [
-            _focus(f, part, nodes, name, verdicts.get(f)) | {"explained": _explained(page.explained, f, part["year"])}
+            _focus(f, part, nodes, name, verdicts.get(f))
+            | {"drawn": _drawn(page.drawn, f, part["year"]), "explained": _explained(page.explained, f, part["year"])}
             for f, part in sorted(data["foci"].items())
         ],
         "languages": EXPLAINED_WORDS,
@@ -177,6 +180,8 @@ def _verdict_line(focus: str, name: str, row: Mapping[str, Any] | None) -> dict[
     if row.get("robust") is not None:
         robust = "robust" if row["robust"] else "not robust"
         facts.append(f"{robust} ({row['robust_reason']})" if row.get("robust_reason") else robust)
+    elif row.get("robust_reason"):
+        facts.append(f"how sure the indication is: {row['robust_reason']}")
     if row.get("data_grade"):
         why = f" ({row['data_grade_reason']})" if row.get("data_grade_reason") else ""
         facts.append(f"data grade {row['data_grade']}{why}")
@@ -251,6 +256,52 @@ def _focus(
         "monitor": monitor,
         "weakest": " ← ".join(name("node", n) for n in ((verdict or {}).get("weakest_path") or "").split(" <- ") if n),
     }
+
+
+#: The figures of a group whose interval its page shows, with the measure and bases that they stand on there.
+INTERVALS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("C1", "v", ("imports",)),
+    ("C2", "v", ("exports",)),
+    ("S1", "v", ("imports",)),
+    ("C3", "p", ("observed", "producer_list")),
+    ("O1", "q", ("traced",)),
+    ("G2", "q", ("traced",)),
+    ("T", "q", ("traced",)),
+    ("X1", "q", ("traced",)),
+    ("X1g", "p", ("world_production_mix",)),
+    ("X2", "q", ("traced",)),
+)
+
+
+def _drawn(rows: Sequence[Mapping[str, Any]], focus: str, year: int) -> list[dict[str, str]]:
+    """How sure the headline figures of a focus are: one line per figure that was drawn, in the order of the method."""
+    own = [r for r in rows if r["focus"] == focus and r["year"] == year and r["level"] == "group"]
+    shown = []
+    for indicator, measure, bases in INTERVALS:
+        for row in own:
+            if (row["indicator"], row["measure"]) != (indicator, measure) or row["basis"] not in bases:
+                continue
+            if row["value"] is None or row["low"] is None or row["high"] is None:
+                continue
+            answer = indicator in ("T", "X1", "X1g")  # yes or no: the draws say how often it is yes
+            # On the export proxy a test shows, and does not tell.
+            hint = " (indication)" if "export_proxy" in (row["reason"] or "").split("; ") else ""
+            beyond = "" if row["flag_share"] is None else _percent(row["flag_share"])
+            rank = "" if row["rank"] is None else f"{row['rank']} of {row['ranked']}"
+            between = "" if row["rank_low"] is None else f" ({row['rank_low']} to {row['rank_high']})"
+            shown.append(
+                {
+                    "figure": f"{indicator} {INDICATORS[indicator].name_en}",
+                    "value": ("yes" if row["value"] else "no") + hint if answer else _figure(row["value"]),
+                    "interval": "" if answer else f"{_figure(row['low'])} to {_figure(row['high'])}",
+                    "limit": "" if row["threshold"] is None else _figure(row["threshold"]),
+                    "beyond": f"yes in {beyond}" if answer else beyond,
+                    "rank": rank + between,
+                    "draws": str(row["draws"]),
+                    "matters_most": (row["matters_most"] or "").replace("_", " "),
+                }
+            )
+    return shown
 
 
 #: Headings of the block that explains a focus's figures, and of its columns.

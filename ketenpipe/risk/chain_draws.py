@@ -53,6 +53,7 @@ from ketenpipe.risk.draws import (
 )
 from ketenpipe.risk.indicators import mix_of_node
 from ketenpipe.risk.product_draws import ranks, single_year_verdicts
+from ketenpipe.risk.published import with_frozen_limits
 from ketenpipe.risk.thresholds import Limit, Thresholds
 from ketenpipe.risk.uncertainty import Uncertainty
 from ketenpipe.risk.world import MAX_TIER, World
@@ -528,7 +529,7 @@ class Published:
         """Index a year, and the years before it that the window of GeoDep asks for."""
         held = chain_indicators.column("year")
         earlier = []
-        for back in range(1, thresholds.P1.window):
+        for back in range(1, with_frozen_limits(thresholds).P1.window):
             nodes = (pc.field("level") == "node") & (pc.field("year") == year - back)
             earlier.append(single_year_verdicts(chain_indicators.filter(nodes), thresholds))
         rows = chain_indicators.filter(pc.equal(held, year)).select([*PLACE, "reason", "confidence"]).to_pylist()
@@ -876,20 +877,20 @@ class _Group:
                 np.where(np.isnan(v) & some, limits.S1.sentinel, v)
                 for v in (figures["S1"], figures.get("S1b", figures["S1"]))
             )
-            c1 = figures["C1"]
+            c1, frozen = figures["C1"], with_frozen_limits(limits)
             holds = and_(
-                and_(above(c1, limits.C1.flag), above(figures["C2"], limits.C2.flag)), above(s1, limits.S1.flag)
+                and_(above(c1, frozen.C1.flag), above(figures["C2"], frozen.C2.flag)), above(s1, frozen.S1.flag)
             )
             holds = np.where(some, holds, np.nan)
             before = [held.get((focus, revision, node), -1) for held in year.published.earlier]
             known = [np.nan if b < 0 else float(b) for b in before]
-            self.out.judge(imports, "geodep", persistent(holds, known, limits))
+            self.out.judge(imports, "geodep", persistent(holds, known, frozen))
             if focus == EU27:
-                third = and_(above(figures["C5"], limits.C5.flag), above(s1b, limits.S1b.flag))
-                self.out.judge(imports, "swd2021", and_(above(c1, limits.C1.flag), third))
-            self.out.judge(imports, "cbs", above(c1, limits.C1.high))
+                third = and_(above(figures["C5"], frozen.C5.flag), above(s1b, frozen.S1b.flag))
+                self.out.judge(imports, "swd2021", and_(above(c1, frozen.C1.flag), third))
+            self.out.judge(imports, "cbs", above(c1, frozen.C1.high))
             traced = shares.get((focus, node)) if self._usable(focus, node) else None
-            self.out.judge(imports, "crma65", above(figures["C4a"] if traced is None else traced, limits.C4.flag))
+            self.out.judge(imports, "crma65", above(figures["C4a"] if traced is None else traced, frozen.C4.flag))
 
     def _usable(self, focus: str, node: str) -> bool:
         """Whether C4b decides for the law's benchmark: observed production, confidence not low."""

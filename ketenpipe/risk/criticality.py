@@ -48,7 +48,7 @@ from ketenpipe.risk.criticality_formulas import (
 from ketenpipe.risk.indicators import mix_of_node
 from ketenpipe.risk.planes import Floats
 from ketenpipe.risk.products import as_indicators, frame_block, rows_block
-from ketenpipe.risk.trade_elasticity import FIGURES, elasticities_of, weighted_mean
+from ketenpipe.risk.trade_elasticity import FIGURES, elasticities_of, elasticity_cut, weighted_mean
 from ketenpipe.risk.world import World, catalogue_codes
 from ketenpipe.sources.criticality_inputs import READ, CriticalityInputs, EndUse, Parameter
 from ketenpipe.tables.registry import CRITICALITY_INDICATORS
@@ -407,7 +407,23 @@ class _Scene:
         if elasticity is None or not elasticity.num_rows or not self.unit_value:
             return None
         codes = pd.DataFrame(sorted(self.unit_value), columns=["hs_revision", "code"])
-        return elasticities_of(codes, elasticity, self.inputs.hs_weights)
+        found = elasticities_of(codes, elasticity, self.inputs.hs_weights)
+        found["reason"] = [
+            _note(None if pd.isna(why) else str(why), self.low_quarter(value))
+            for value, why in zip(found["value"], found["reason"], strict=True)
+        ]
+        return found
+
+    def low_quarter(self, value: float | None) -> str | None:
+        """The note of an elasticity below that of the lowest quarter of the source's products (strictly)."""
+        cut = self.elasticity_cut
+        return "lowest_quarter" if cut is not None and value is not None and value < cut else None
+
+    @cached_property
+    def elasticity_cut(self) -> float | None:
+        """The quantile of ``thresholds.S3`` over the source's own products."""
+        elasticity = self.inputs.elasticity
+        return None if elasticity is None else elasticity_cut(elasticity, self.world.thresholds.S3.quantile)
 
     # -- rows
 
@@ -819,10 +835,12 @@ def _elasticity_row(scene: _Scene, target: _Target, focus: str) -> dict[str, obj
         return row | {"reason": _note(*(w for words in part["reason"].dropna() for w in str(words).split("; ")))}
     least = usable.sort_values(["value", "code"]).iloc[0]
     sure = len(usable) == int((part["weight"] > 0).sum()) and bool((usable["confidence"] == "high").all())
+    mean = weighted_mean(usable, "value")
+    borrowed = usable["reason"].astype(str).str.contains("same_code_other_revision").any()
     return row | {
-        "value": weighted_mean(usable, "value"), "low": float(usable["value"].min()),
+        "value": mean, "low": float(usable["value"].min()),
         "high": float(usable["value"].max()),
         "coverage": float(usable["weight"].sum() / part["weight"].sum()), "worst_code": least["code"],
         "worst_value": float(least["value"]), "confidence": "high" if sure else "low",
-        "reason": "same_code_other_revision" if usable["reason"].notna().any() else None,
+        "reason": _note("same_code_other_revision" if borrowed else None, scene.low_quarter(mean)),
     }  # fmt: skip

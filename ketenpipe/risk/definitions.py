@@ -711,6 +711,10 @@ COMPONENTS: dict[str, Definition] = {
 """Components of substitutability; the order is that of the composite's weights."""
 
 REASONS: dict[str, tuple[str, str]] = {
+    "lowest_quarter": (
+        "among the lowest quarter of products: its suppliers hardly stand in for one another",
+        "bij het laagste kwart van de producten: de leveranciers vervangen elkaar nauwelijks",
+    ),
     "not_switched_on": ("the method that would tell is not switched on", "de methode die het zegt staat niet aan"),
     "no_imports": ("the focus imports none", "geen invoer"),
     "same_for_every_country": ("the same for every country", "gelijk voor elk land"),

@@ -43,6 +43,7 @@ from ketenpipe.risk.draws import (
 )
 from ketenpipe.risk.facts import collect_facts
 from ketenpipe.risk.products import portions, words_of
+from ketenpipe.risk.published import with_frozen_limits
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.risk.uncertainty import Uncertainty
 from ketenpipe.tables.contract import Table, round_significant
@@ -158,7 +159,7 @@ def build_product_draws(
         WrongUse: a focus that is neither a country nor a bloc with members in that year.
     """
     scene = _Scene(year, tracing, mining, country_risk, reference, foci, thresholds, noise)
-    scene.earlier = list(earlier)[: thresholds.P1.window - 1]
+    scene.earlier = list(earlier)[: with_frozen_limits(thresholds).P1.window - 1]
     found = _Found(scene)
     with threadpool_limits(limits=1), ThreadPoolExecutor(max_workers=workers) as pool:
         waiting: list[Future[_Job]] = []
@@ -184,7 +185,8 @@ def single_year_verdicts(indicators: pa.Table, thresholds: Thresholds) -> dict[I
     """
     frame = collect_facts([indicators]).frame
     figures = [frame[n].to_numpy(dtype=float) for n in ("C1", "C2", "S1")]
-    limits = (thresholds.C1.flag, thresholds.C2.flag, thresholds.S1.flag)
+    frozen = with_frozen_limits(thresholds)
+    limits = (frozen.C1.flag, frozen.C2.flag, frozen.S1.flag)
     holds = np.all([f > limit for f, limit in zip(figures, limits, strict=True)], axis=0)
     fails = np.any([f <= limit for f, limit in zip(figures, limits, strict=True)], axis=0)
     told = np.where(frame["M"].to_numpy(dtype=float) > 0, np.where(fails, 0, np.where(holds, 1, -1)), -1)
@@ -554,7 +556,7 @@ def _verdicts(scene: _Scene, job: _Job, drawn: Floats) -> dict[str, tuple[Truths
         job: whose codes.
         drawn: shape (codes, foci, figures, draws).
     """
-    limits = scene.limits
+    limits, frozen = scene.limits, with_frozen_limits(scene.limits)
     figure = {name: drawn[:, :, k] for name, k in AT.items()}
     bought = ~np.isnan(job.value[:, :, AT["C1"]])
     # The published methods give imports without exports their sentinel.
@@ -570,20 +572,20 @@ def _verdicts(scene: _Scene, job: _Job, drawn: Floats) -> dict[str, tuple[Truths
 
     raw: dict[str, tuple[Truths, Floats, Floats | None]] = {}
     holds = _all_of(
-        _above(figure["C1"], limits.C1.flag), _above(figure["C2"], limits.C2.flag), _above(figure["S1"], limits.S1.flag)
+        _above(figure["C1"], frozen.C1.flag), _above(figure["C2"], frozen.C2.flag), _above(figure["S1"], frozen.S1.flag)
     )
     holds = np.where(bought[..., np.newaxis], holds, np.nan)
-    raw["geodep"] = everywhere, _persistent(holds, _before(scene, items), limits), None
+    raw["geodep"] = everywhere, _persistent(holds, _before(scene, items), frozen), None
     swd = _all_of(
-        _above(figure["C1"], limits.C1.flag),
-        _above(figure["C5"], limits.C5.flag),
-        _above(figure["S1b"], limits.S1b.flag),
+        _above(figure["C1"], frozen.C1.flag),
+        _above(figure["C5"], frozen.C5.flag),
+        _above(figure["S1b"], frozen.S1b.flag),
     )
     raw["swd2021"] = np.array([f == EU27 for f in scene.foci]) & everywhere, swd, None
-    raw["cbs"] = everywhere, _above(figure["C1"], limits.C1.high), None
+    raw["cbs"] = everywhere, _above(figure["C1"], frozen.C1.high), None
     usable = noted(lambda n: n.basis == "observed" and n.confidence != "low") & ~np.isnan(job.value[:, :, AT["C4b"]])
     share = np.where(usable[..., np.newaxis], figure["C4b"], figure["C4a"])
-    raw["crma65"] = everywhere, _above(share, limits.C4.flag), None
+    raw["crma65"] = everywhere, _above(share, frozen.C4.flag), None
     tno = _all_of(_above(figure["C3p"], limits.C3.flag), _above(figure["G2p"], limits.G2.flag))
     raw["tno"] = np.array([name in scene.linked for name in job.names])[:, np.newaxis] & everywhere, tno, None
     test = _all_of(_above(figure["O1"], limits.T_hhi.flag), _above(figure["G2"], limits.T_wgi.flag))
@@ -603,7 +605,7 @@ def _verdicts(scene: _Scene, job: _Job, drawn: Floats) -> dict[str, tuple[Truths
 def _before(scene: _Scene, items: Sequence[Sequence[Item]]) -> Integers:
     """GeoDep's criteria in the years before, shape (years, codes, foci); a year that is not there cannot be told."""
     years = [[[held.get(item, -1) for item in row] for row in items] for held in scene.earlier]
-    missing = scene.limits.P1.window - 1 - len(years)
+    missing = with_frozen_limits(scene.limits).P1.window - 1 - len(years)
     shape = (len(items), len(scene.foci))
     return np.array([*years, *([np.full(shape, -1).tolist()] * missing)], dtype=np.int64).reshape(-1, *shape)
 

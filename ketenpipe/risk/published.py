@@ -312,6 +312,23 @@ def limits_of(method: str, thresholds: Thresholds) -> tuple[Limit, ...]:
     return tuple(Limit(_CONFIGURED[n], getattr(thresholds, n).flag) for n in found.configured if n in _CONFIGURED)
 
 
+def with_frozen_limits(thresholds: Thresholds) -> Thresholds:
+    """The thresholds with the cut-offs of the frozen methods in their places: what published verdicts are drawn by."""
+    cut = {(m, limit.indicator): limit.cut for m, held in PUBLISHED.items() if held.frozen for limit in held.limits}
+    geodep = PUBLISHED["geodep"]
+    updates: dict[str, dict[str, float | int]] = {
+        "C1": {"flag": cut["geodep", "C1"], "high": cut["cbs", "C1"]},
+        "C2": {"flag": cut["geodep", "C2"]},
+        "S1": {"flag": cut["geodep", "S1"]},
+        "C5": {"flag": cut["swd2021", "C5"]},
+        "S1b": {"flag": cut["swd2021", "S1b"]},
+        "C4": {"flag": next(limit.cut for limit in PUBLISHED["crma65"].limits)},
+        "P1": {"at_least": int(geodep.number("years")), "window": int(geodep.number("window"))},
+    }
+    parts = {n: getattr(thresholds, n).model_copy(update=values) for n, values in updates.items()}
+    return thresholds.model_copy(update=parts)
+
+
 def chosen_methods(methods: Collection[str]) -> tuple[str, ...]:
     """The methods that judge, in the order of the registry; all of them where none is named.
 

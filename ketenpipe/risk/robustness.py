@@ -8,7 +8,9 @@ A verdict is what is told, or where it cannot be told what is indicated. It is r
 ``robust_from`` of the thresholds, and not robust where one of them does not:
 
 * ``draw_agreement``: share of the draws, of those in which the figures can be had, that give the same verdict.
-  Flagged: ``flagged_share`` of table ``drawn_verdicts``; not flagged: ``1 - flagged_share``;
+  Flagged: ``flagged_share`` of table ``drawn_verdicts``; not flagged: ``1 - flagged_share``. Of methods that can tell
+  a verdict wherever they have one (:data:`TOLD`) it is the share of all draws: where a year of the window is unknown,
+  GeoDep's verdict is lost in the draws that turn the year itself, and they do not give the same one;
 * ``agreement``: share of the alternatives that count and give the same verdict.
 
 Where one of them is lacking and the other one reaches it, it cannot be told.
@@ -67,6 +69,8 @@ NEAREST: Mapping[str, tuple[str, str]] = {
 KEY = FLAGS.key
 FLAG_COLUMNS = (*KEY, "flagged", "indicated", "agreement", "alternatives", "flips_on")
 """What :func:`build_robustness` reads of table ``flags``."""
+TOLD = ("geodep", "swd2021", "cbs", "crma65", "tno")
+"""Methods whose verdict may be told wherever there is one: ``told_share`` is the share of draws that give any."""
 _THRESHOLDS = re.compile(r"thresholds ([+-])\s*(\d+(?:\.\d+)?)%")
 _UNKNOWN = -1
 
@@ -76,8 +80,8 @@ def build_robustness(flags: pa.Table, drawn: pa.Table, alternatives: pa.Table, t
 
     Args:
         flags: table ``flags``, :data:`FLAG_COLUMNS`.
-        drawn: table ``drawn_verdicts`` of the same years; columns of the key, ``draws``, ``flagged_share``. Rows of
-            verdicts that are not in ``flags`` are passed over.
+        drawn: table ``drawn_verdicts`` of the same years; columns of the key, ``draws``, ``flagged_share``,
+            ``told_share``. Rows of verdicts that are not in ``flags`` are passed over.
         alternatives: table ``alternatives``, of any years.
         thresholds: ``robustness.robust_from``.
     """
@@ -140,7 +144,9 @@ def _robustness(flags: pa.Table, drawn: pa.Table, alternatives: pa.Table, thresh
     at = of_drawn[known]
     made, hit = (_floats(drawn, n)[known] for n in ("draws", "flagged_share"))
     draws[at] = np.nan_to_num(made)
-    draw_agreement[at] = np.where(raw[at] == 1, hit, 1.0 - hit)
+    of_all = pc.is_in(drawn.column("method").cast(pa.string()), pa.array(TOLD)).to_numpy()[known]
+    given = np.where(of_all, _floats(drawn, "told_share")[known], 1.0)
+    draw_agreement[at] = np.where(raw[at] == 1, hit, 1.0 - hit) * given
     draw_agreement[(raw == _UNKNOWN) | (draws == 0)] = np.nan
 
     tried = _Tried(flags, alternatives, of_alternatives, raw)

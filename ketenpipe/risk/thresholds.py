@@ -50,8 +50,8 @@ class Quantile(_Part):
 class Window(_Part):
     """P1: at least so many of the last ``window`` years."""
 
-    at_least: int
-    window: int
+    at_least: int = Field(ge=1)
+    window: int = Field(ge=1, le=4)  # years that the graph reads for a year, itself among them
 
 
 class Alert(_Part):

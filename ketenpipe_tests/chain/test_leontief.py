@@ -366,3 +366,76 @@ def test_extraction_beside_a_loop_is_that_of_the_chains_that_end(held: IcioTable
     for j, user in enumerate(users):
         if not columns[user]:
             assert lost.ghosh[j] == pytest.approx(primary @ (before - inverse)[:, user], rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 7, 60])
+def test_important_coefficients_of_a_wide_table_are_the_first_of_all_in_order(seed: int, count: int) -> None:
+    # Wider than a strip and no whole number of strips; small outputs, negative deliveries, a column without output.
+    n, rng = 70, np.random.default_rng(seed)
+    z = rng.exponential(1.0, (n, n)) * (rng.random((n, n)) < 0.4)
+    z[rng.random((n, n)) < 0.02] *= -0.2
+    output = z.sum(axis=1) + z.sum(axis=0) + rng.exponential(5.0, n)
+    z[:, 11] = 0.0
+    output[11] = 0.0
+    scale = rng.exponential(0.01)
+    z, output = z * scale, output * scale
+    economy, foreign = Leontief.of(z, output), rng.random(n) < 0.5
+    lean = leanings(economy, [np.array([3, 40])], 1)
+    made, total = lean.made[:, 0], lean.total[:, 0]
+    found = Importance(economy, foreign, economy.backward(foreign.astype(float))).top(made, total, count)
+
+    a = np.divide(z, output, out=np.zeros_like(z), where=output > 0)
+    inverse = np.linalg.inv(np.eye(n) - a)
+    inputs = inverse @ made - made
+    reach = inverse[foreign].sum(axis=0) / inputs[foreign].sum() - inverse.sum(axis=0) / inputs.sum()
+    every = a * reach[:, np.newaxis] * (inverse @ made)
+    order = np.argsort(-np.abs(every).ravel(), kind="stable")[:count]
+    assert [(c.supplier, c.user) for c in found] == [divmod(int(k), n) for k in order]
+    assert [c.elasticity for c in found] == pytest.approx(every.ravel()[order])
+
+
+def test_neither_small_outputs_nor_whole_numbers_make_a_difference_beside_a_loop() -> None:
+    # 6 buys and has no output: it is in nobody's chain, and no figure is given of it.
+    z = np.pad(LOOP, (0, 1))
+    z[0, 6] = 1.0
+    output = np.array([10.0] * 6 + [0.0])
+    for economy in (
+        Leontief.beside_loops(z, output),
+        Leontief.beside_loops(z / 1000, output / 1000),
+        Leontief.beside_loops(z.astype(int), output.astype(int)),
+    ):
+        assert economy.endless_inputs.tolist() == ["singular_table"] * 3 + [None] * 4
+        assert economy.endless_sales.tolist() == ["singular_table"] * 2 + [None, "singular_table"] + [None] * 3
+        assert economy.alive.tolist() == [True] * 6 + [False]
+        assert (economy.z.dtype, economy.output.dtype) == (np.float64, np.float64)
+        assert economy.downstreamness()[3:] == pytest.approx([1, 1, 1.5, np.nan], nan_ok=True)
+        assert economy.upstreamness()[[2, 4, 5, 6]] == pytest.approx([1, 1.5, 1, np.nan], nan_ok=True)
+        assert np.isnan(economy.exposure_to(np.array([True] * 3 + [False] * 4))[[3, 4, 6]]).all()
+
+
+def test_the_refusals_in_full() -> None:
+    cures = "check the table's output row against its deliveries."
+    for use, words in ((8.0, "has industries that use more inputs than they make, tier after tier"),
+                       (5.0, "is singular: some industries only feed themselves")):  # fmt: skip
+        with pytest.raises(NoInverse) as refused:
+            Leontief.of(np.array([[0.0, use], [use, 0]]), np.array([5.0, 5]))
+        assert str(refused.value) == f"the input-output table {words}; {cures}"
+    with pytest.raises(InputRefused) as refused_input:
+        Leontief.of(np.zeros((2, 2)), np.array([5.0, np.inf]))
+    assert str(refused_input.value) == (
+        "the input-output table has a delivery or an output that is no finite number; "
+        "check the file for empty or overflowing cells."
+    )
+
+
+def test_a_group_takes_the_rows_it_is_given_and_nothing_of_a_column_without_output() -> None:
+    z = np.array([[0.0, 10, 3], [0, 0, 0], [0, 0, 0]])
+    economy = Leontief.of(z, np.array([20.0, 40.0, 0.0]))
+    group = [np.array([0, 2])]
+    lean = leanings(economy, group, 1)
+    assert lean.made[:, 0].tolist() == [20.0, 0.0, 0.0]
+    # A quarter of the output of 1 is what 0 sells to it: 20 -> 10 of 40.
+    assert lean.sales[:, 0] == pytest.approx([0.0, 10.0, 0.0])
+    assert leanings(economy, group, 1, rows=economy.rows(np.array([0]))).sales == pytest.approx(lean.sales)
+    assert leanings(economy, group, 1, rows=np.zeros((3, 1))).sales[:, 0] == pytest.approx([-20.0, 0.0, 0.0])

@@ -89,3 +89,33 @@ def test_a_producer_list_sums_to_one_with_unknown(shares: dict[str, float]) -> N
     assert sum(mix.shares.values()) == pytest.approx(1.0)
     if sum(shares.values()) < 1:
         assert mix.shares["UNK"] == pytest.approx(1 - sum(shares.values()))
+
+
+def test_a_country_that_makes_none_has_no_share_and_a_missing_quantity_no_number() -> None:
+    held = mining([("Ore", "CHN", 2020, 60.0), ("Ore", "RUS", 2020, 0.0), ("Ore", "USA", 2020, None)]).to_pandas()
+    for quantity in (held["quantity"], held["quantity"].astype(object).where(held["quantity"].notna(), None)):
+        mix = material_mix(held.assign(quantity=quantity), "Ore", 2020)
+        assert mix is not None
+        assert (mix.shares, mix.unlisted, mix.material) == ({"CHN": 1.0}, ("USA",), "Ore")
+
+
+def test_a_code_without_a_statistic_takes_the_producer_list_of_that_very_code_and_year() -> None:
+    reference = catalogue(
+        [node("a", "100001 100002")],
+        figures=[
+            figure("a", "100001", 2020, "CHN", share=0.75),
+            figure("a", "100001", 2020, "RUS", share=0.25),
+            figure("a", "100001", 2020, "ZAF", quantity=5.0),
+            figure("a", "100002", 2020, "BRA", share=1.0),
+            figure("a", "100001", 2021, "USA", share=1.0),
+        ],
+    )
+    mix = code_mix(reference, MINED, "HS92", "100001", 2020)
+    assert mix is not None
+    # The two add to 1: nothing is left to be unknown, and a quantity is no share.
+    assert mix.shares == {"CHN": 0.75, "RUS": 0.25}
+    assert (mix.basis, mix.material) == ("producer_list", "100001")
+    assert code_mix(reference, MINED, "HS17", "100001", 2020) is None
+    of_node = node_mix(reference, None, "a", 2021)
+    assert of_node is not None
+    assert of_node.material == "a"

@@ -431,6 +431,9 @@ def test_lists_of_the_home_and_of_a_given_folder_count(home: Home, tmp_path: Pat
             | JUDGED
             | REVIEWED
         )
+    # Figures of others are input files: the release states their hash.
+    with put(home.path / "reference" / "material_parameters.csv", b"other"):
+        assert {"input_files", "criticality"} <= set(home.stale())
     (home.path / "reference").rmdir()
     lines = list(csv.reader(io.StringIO((embedded("reference") / "edges.csv").read_text(encoding="utf-8"))))
     at = lines[0].index("confidence")

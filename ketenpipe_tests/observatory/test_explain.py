@@ -501,10 +501,19 @@ def test_intervals_and_robustness_stand_beside_where_they_are() -> None:
     assert one(found, "figure", "rank").text.nl == "rang 2 van 3, in de trekkingen 1 tot 3"
     assert one(found, "figure", "matters_most").text.en == "what is least sure about it: the flows"
     verdict = parts(seen, item(), "geodep")
-    assert one(verdict, "figure", "robust").text.en == "not robust: it turns with the window"
+    assert one(verdict, "figure", "robust").text == Words("it turns with the window", "het venster slaat het om")
+    assert not of(verdict, "figure", "agreement"), "robustness counts the same alternatives, and others"
     assert one(verdict, "figure", "draw_agreement").text.nl == "60,0 % van 1000 trekkingen geeft hetzelfde oordeel"
-    assert one(verdict, "figure", "matters_most").text.en == "the alternative that matters most: three year window"
+    assert one(verdict, "figure", "matters_most").text.en == "the alternative that matters most: flows of three years"
     assert not of(parts(seen, item(), "C2", "v"), "figure", "interval")
+    # What is yes or no has no interval: the draws say how often it is yes.
+    test = world().row("T", focus="NLD", level="group", code="g", year=NEWEST, measure="q")
+    told = {**drawn, **{k: test[k] for k in key}, "low": 0.0, "high": 1.0, "flag_share": 0.293, "rank_low": None}
+    found = parts(book(world(), uncertainty=pa.Table.from_pylist([told])), item(), "T", "q")
+    assert not of(found, "figure", "interval")
+    assert one(found, "figure", "flag_share").text == Words(
+        "the answer is yes in 29.3 % of 1000 draws", "het antwoord is ja in 29,3 % van 1000 trekkingen"
+    )
     assert not of(parts(seen, item(), "cbs"), "figure", "robust")
 
 
@@ -515,7 +524,7 @@ def test_a_method_that_ranks_says_where() -> None:
     found = parts(book(world(), flags=FLAGS.conform([ranked])), item(), "geopolrisk")
     assert one(found, "figure", "rank").text.en == "rank 2 of 9, 1 the largest"
     assert one(found, "figure", "recomputed").holds is None
-    assert one(found, "input", "G4").text.en == "G4 0.2 against unknown"
+    assert one(found, "input", "G4").text.en == "G4 0.2"
 
 
 # -- sources -------------------------------------------------------------------------------------------------
@@ -546,6 +555,9 @@ def test_kinds_and_lists() -> None:
     assert kinds_of(hs6(), {"source_vintage": None, "method": "node_test"}) == ("baci", "mining", "wgi")
     tiered = {"source_vintage": "baci HS92 V1", "indicator": "O1", "basis": "icio_proportional"}
     assert kinds_of(hs6(), tiered) == ("baci", "icio")
+    assert kinds_of(hs6(), {"source_vintage": "parameters 2023", "indicator": "S4a", "basis": "published"}) == ()
+    assert lists_of(seen, hs6(), {"indicator": "S4a", "basis": "published"}) == ("material_parameters.csv",)
+    assert "material_parameters.csv" in lists_of(seen, hs6(), {"indicator": "G5", "basis": "observed"})
     assert lists_of(seen, hs6(), {"indicator": "C1", "basis": "imports"}) == ()
     assert lists_of(seen, hs6(focus="EU27"), {"indicator": "C1", "basis": "imports"}) == ("blocs.csv",)
     assert "production_links.csv" in lists_of(seen, hs6(), {"indicator": "O1", "basis": "traced"})
@@ -644,6 +656,72 @@ def test_what_a_published_figure_is_made_of_stands_beside_it() -> None:
     assert {p.country for p in of(found, "flow")} == {"CHN", "RUS"}
     rate = parts(seen, item(focus="EU27"), "S4a")
     assert "a published figure" in one(rate, "figure", "value").text.en
+    assert "it stands as it was published" in one(rate, "figure", "recomputed").text.en
+
+
+def test_import_reliance_puts_imports_and_exports_in() -> None:
+    who = item(focus="EU27")
+    bought = sum(a.tonnes or 0.0 for a in critical().suppliers(who, NEWEST).values())
+    trade = critical().trade(who, NEWEST)
+    assert trade is not None
+    sold = trade.sold["EU27"].by("q")
+    found = parts(critical(), who, "IR")
+    assert one(found, "figure", "recomputed").holds is None
+    assert one(found, "input", "X").value == pytest.approx(sold)
+    # IR of a half: as much is made as is imported net.
+    net = number(bought - sold)
+    assert one(found, "formula", "numbers").text.en == (
+        f"IR = ({number(bought)} - {number(sold)}) / ({net} + {number(bought)} - {number(sold)}) = 0.5"
+    )
+    unknown = parts(critical(IR={"measure": "q", "basis": "imports", "value": None}), who, "IR")
+    assert one(unknown, "formula", "numbers").text.en.endswith(
+        f"(unknown + {number(bought)} - {number(sold)}) = unknown"
+    )
+    without = dict(critical()._tables) | {"supply_mix": critical()._tables["supply_mix"].slice(0, 0)}
+    net_exporter = Book(without, world().reference, thresholds())
+    zero = {**critical().figures(who, NEWEST)[0], "indicator": "IR", "measure": "q", "basis": "imports", "value": 0.0}
+    told = explain_figure(net_exporter, who, NEWEST, zero)
+    assert one(told, "figure", "recomputed").holds is True
+    assert "are no less than imports" in one(told, "formula", "numbers").text.en
+
+
+def test_geopolitical_risk_is_computed_again_where_reliance_tells_the_production() -> None:
+    who = item(focus="EU27")
+    seen = critical(C3={"measure": "p", "basis": "observed", "value": 0.5})
+    mass = {c: a.tonnes or 0.0 for c, a in seen.suppliers(who, NEWEST).items()}
+    trade, risk = seen.trade(who, NEWEST), seen.risk(NEWEST)
+    assert trade is not None
+    scored = {c: t for c, t in mass.items() if c in risk}
+    bought = sum(mass.values())
+    weighed = sum(t * risk[c] for c, t in scored.items()) / sum(scored.values()) * bought
+    value = 0.5 * weighed / (bought + bought - trade.sold["EU27"].by("q"))
+    right = critical(C3={"measure": "p", "basis": "observed", "value": 0.5},
+                     G4={"measure": "q", "basis": "observed", "value": value})  # fmt: skip
+    assert one(parts(right, who, "G4"), "figure", "recomputed").holds is True
+    wrong = critical(C3={"measure": "p", "basis": "observed", "value": 0.5},
+                     G4={"measure": "q", "basis": "observed", "value": value * 1.01})  # fmt: skip
+    assert one(parts(wrong, who, "G4"), "figure", "recomputed").holds is False
+    blind = critical(C3={"measure": "p", "basis": "observed", "value": 0.5}, IR=None,
+                     G4={"measure": "q", "basis": "observed", "value": value})  # fmt: skip
+    assert one(parts(blind, who, "G4"), "figure", "recomputed").holds is None
+
+
+@pytest.mark.parametrize(
+    ("indicator", "measure", "said"),
+    [
+        ("C1", "q", "quantities cover 25.0 % of the import value"),
+        ("IR", "q", "quantities cover 25.0 % of the import value"),
+        ("G4", "q", "governance scores cover 25.0 % of the mix"),
+        ("G2", "v", "governance scores cover 25.0 % of the mix"),
+        ("S5a", "q", "quantities cover 25.0 % of the value of world trade"),
+        ("EI", "v", "the manufacturing industries that are known to use it cover 25.0 % of its use"),
+    ],
+)
+def test_coverage_says_what_is_covered(indicator: str, measure: str, said: str) -> None:
+    row = {**critical().figures(item(focus="EU27"), NEWEST)[0], "indicator": indicator, "measure": measure,
+           "coverage": 0.25, "basis": "imports"}  # fmt: skip
+    found = explain_figure(critical(), item(focus="EU27"), NEWEST, row)
+    assert one(found, "missing", "coverage").text.en == said
 
 
 def test_criticality_is_judged_on_the_figure_or_on_what_suggests() -> None:

@@ -41,6 +41,7 @@ from ketenpipe.tables.registry import (
     SUPPLY_MIX,
     TABLES,
     TRACING,
+    UNCERTAINTY,
 )
 from ketenpipe.tables.store import Store
 from ketenpipe_tests.observatory.explain_worlds import CONTENT, FILE, METAL, YEARS, home_of, label_rows, tables, world
@@ -364,9 +365,9 @@ EVIDENCE = json.dumps(
 STATE = State("g", "awaiting_sign_off", "hash")
 
 
-def page(explanations: pa.Table | None) -> Page:
+def page(explanations: pa.Table | None, uncertainty: pa.Table | None = None) -> Page:
     return page_of("g", home=Path("nowhere"), state=STATE, register=REGISTER.empty(), labels=label_rows(),
-                   reference=world().reference, explanations=explanations)  # fmt: skip
+                   reference=world().reference, explanations=explanations, uncertainty=uncertainty)  # fmt: skip
 
 
 def test_the_page_has_a_folded_block_per_focus_in_both_languages() -> None:
@@ -401,3 +402,40 @@ def test_without_explanations_the_page_is_as_it_was() -> None:
     old = EVIDENCE.replace("2020", "2019")
     made = build_explanations(tables(world()), world().reference, thresholds())
     assert '<details class="explained">' not in render_html(old, STATE, page(made))
+
+
+def test_the_page_says_how_sure_its_figures_are() -> None:
+    base = {"focus": "NLD", "level": "group", "code": "g", "hs_revision": "HS92", "group": "g", "tier": 0, "year": 2020,
+            "draws": 1000, "mean": 0.5, "method_version": "1"}  # fmt: skip
+    rows = [
+        {**base, "indicator": "O1", "measure": "q", "basis": "traced", "value": 0.826, "low": 0.699, "high": 0.885,
+         "threshold": 0.4, "flag_share": 1.0, "rank": 5, "rank_low": 3, "rank_high": 7, "ranked": 32,
+         "matters_most": "production"},
+        {**base, "indicator": "C1", "measure": "v", "basis": "imports", "value": 0.484, "low": 0.449, "high": 0.581,
+         "threshold": 0.4, "flag_share": 0.99},
+        {**base, "indicator": "T", "measure": "q", "basis": "traced", "value": 1.0, "low": 0.0, "high": 1.0,
+         "flag_share": 0.676, "matters_most": "governance", "reason": "path: x; export_proxy"},
+        # Unknown, of another group, of a node, of another year, of another basis: none stands on this page.
+        {**base, "indicator": "X2", "measure": "q", "basis": "traced", "draws": 0},
+        {**base, "indicator": "S1", "measure": "v", "basis": "imports", "value": 9.0, "low": 7.0, "high": 8.0,
+         "group": "h", "code": "h"},
+        {**base, "indicator": "S1", "measure": "v", "basis": "imports", "value": 9.0, "low": 7.0, "high": 8.0,
+         "level": "node"},
+        {**base, "indicator": "S1", "measure": "v", "basis": "imports", "value": 9.0, "low": 7.0, "high": 8.0,
+         "year": 2019},
+        {**base, "indicator": "G2", "measure": "p", "basis": "observed", "value": 9.0, "low": 7.0, "high": 8.0},
+    ]  # fmt: skip
+    text = render_markdown(EVIDENCE, STATE, page(None, UNCERTAINTY.conform(rows)))
+    assert text.count("### How sure these figures are") == 1
+    lines = [line for line in text.splitlines() if line.startswith(("| C", "| O", "| T", "| X", "| S1", "| G2"))]
+    assert lines == [
+        "| C1 Concentration of imports | 0.48 | 0.45 to 0.58 | 0.40 | 99 % | – | 1000 | – |",
+        "| O1 Foreign concentration of traced supply | 0.83 | 0.70 to 0.89 | 0.40 | 100 % | 5 of 32 (3 to 7) | 1000 | "
+        "production |",
+        "| T Node test (plane) | yes (indication) | – | – | yes in 68 % | – | 1000 | governance |",
+    ]
+    html = render_html(EVIDENCE, STATE, page(None, UNCERTAINTY.conform(rows)))
+    assert html.count("<h3>How sure these figures are</h3>") == 1
+    assert '<td class="n">0.70 to 0.89</td>' in html
+    assert "How sure" not in render_html(EVIDENCE, STATE, page(None, UNCERTAINTY.empty()))
+    assert "How sure" not in render_html(EVIDENCE, STATE, page(None))

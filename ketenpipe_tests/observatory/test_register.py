@@ -254,6 +254,18 @@ def test_a_dependency_is_robust_if_one_flag_behind_it_is() -> None:
     assert verdict("alone")["robust"] is None, "nothing tried, nothing robust"
 
 
+def test_an_indication_says_how_sure_it_is_and_is_never_robust() -> None:
+    tried = ROBUSTNESS.conform(
+        [{"focus": "NLD", "level": "group", "code": "proxied_risky", "hs_revision": "HS92", "group": "proxied_risky",
+          "tier": 0, "year": 2020, "method": "node_test", "indicated": True, "alternatives": 4, "robust": False,
+          "reason": "Not robust.", "reason_nl": "Niet robuust."}]
+    )  # fmt: skip
+    off = {("proxied_risky", "geodep"): NO_GEODEP}
+    found = one(register(off, robustness=tried), group="proxied_risky")
+    assert found["indication"] is not None
+    assert (found["robust"], found["robust_reason"]) == (None, "Node test on traced supply: Not robust.")
+
+
 def test_what_no_method_judges_is_not_cleared() -> None:
     off = {(g, m): {"drop": True} for g in chain_world().reference.groups for m in ("geodep", "node_test")}
     found = one(register(off), group="world_soft")

@@ -510,7 +510,8 @@ def test_s3_of_every_code_and_of_nodes() -> None:
     source = elasticities((ORE, -6.0), (PART_A, -2.0), (PART_B, -8.0), (BLANK, None))
     held = build_criticality(world(), YEAR, Inputs(elasticity=source))
     row = got("S3", ORE, table=held)
-    assert (row["value"], row["unit"], row["tier"], row["source_vintage"]) == (6.0, "elasticity", 0, "elasticity ProTEE 0.1")
+    assert (row["value"], row["unit"], row["tier"]) == (6.0, "elasticity", 0)
+    assert row["source_vintage"] == "elasticity ProTEE 0.1"
     assert got("S3", BLANK, table=held)["reason"] == "elasticity_not_significant"
     assert got("S3", SOLD, table=held)["reason"] == "no_elasticity"
     assert got("S3", ORE, "EU27", table=held)["value"] == 6.0
@@ -524,6 +525,14 @@ def test_s3_of_every_code_and_of_nodes() -> None:
     single = got("S3", "ore", level="node", group="g", table=held)
     assert (single["value"], single["confidence"], single["reason"]) == (6.0, "high", None)
     assert got("S3", "blank", level="node", table=held)["reason"] == "elasticity_not_significant"
+    # Of 2, 6 and 8 the quarter lies at 4: only what is strictly below it is low.
+    assert got("S3", PART_A, table=held)["reason"] == "lowest_quarter"
+    assert got("S3", ORE, table=held)["reason"] is None
+    low = build_criticality(world(), YEAR, Inputs(elasticity=elasticities((PART_A, -2.0), (PART_B, -2.0), (ORE, -9.0))))
+    assert got("S3", "parts", level="node", table=low)["reason"] is None, "on the cut is not below it"
+    deep = elasticities((PART_A, -2.0), (PART_B, -2.5), (ORE, -9.0), (SOLD, -9.0))
+    held = build_criticality(world(), YEAR, Inputs(elasticity=deep))
+    assert got("S3", "parts", level="node", table=held)["reason"] == "lowest_quarter"
 
 
 def test_s3_of_a_node_with_a_gap() -> None:

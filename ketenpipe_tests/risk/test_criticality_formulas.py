@@ -267,3 +267,22 @@ def test_economic_importance_has_no_currency(uses: list[tuple[float, float]], in
     assert -1e-9 <= found <= 10 * index + 1e-9
     other = economic_importance(shares, value_added * rate, float(value_added.max()) * rate, index)
     assert other == pytest.approx(found)
+
+
+# -- edges ---------------------------------------------------------------------------------------------------
+
+
+def test_import_reliance_of_less_than_a_ton_is_that_of_more() -> None:
+    assert float(import_reliance(0.75, 0.25, 0.5)) == pytest.approx(0.5)
+
+
+def test_import_reliance_of_what_is_missing_as_an_object_is_not_known() -> None:
+    missing = np.array([None], dtype=object)
+    assert math.isnan(import_reliance(row(80), row(20), missing)[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_division_by_nothing_is_made_known_as_a_warning() -> None:
+    # 0 / 0, and -40 / 0 where all that is made is exported.
+    assert import_reliance(row(0, 20), row(0, 60), row(0, 40)) == pytest.approx(row(NAN, 0.0), nan_ok=True)
+    assert sourcing_bound(row(0.0, 0.0), row(0.3, 0.4), row(0.2, 0.7)) == pytest.approx(7.0)

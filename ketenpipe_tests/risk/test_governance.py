@@ -101,3 +101,36 @@ def test_the_error_of_a_mean_of_six_is_the_mean_of_the_six() -> None:
 
 def test_without_a_source_there_are_no_scores() -> None:
     assert build_country_risk(None, "mean6").num_rows == 0
+
+
+def test_a_score_that_is_missing_as_an_object_stays_missing() -> None:
+    found = risk_of(np.array([None, 0.0], dtype=object))
+    assert np.isnan(found[0])
+    assert found[1] == 0.5
+
+
+def test_files_without_a_declared_vintage_may_stand_together_and_not_beside_a_declared_one() -> None:
+    def build(*vintages: str) -> list[str]:
+        rows = [("NLD", 2020, d, 1.0, v) for d, v in zip(DIMENSIONS, vintages, strict=True)]
+        return build_country_risk(governance(*rows), "mean6")["vintage"].to_pylist()  # type: ignore[arg-type]
+
+    a, b = "undeclared:aa", "undeclared:bb"
+    assert build(a, b, a, a, a, a) == ["undeclared:aa + undeclared:bb"]
+    assert build(a, a, a, a, a, a) == ["undeclared:aa"]
+    for mixed in (("2024", a, a, a, a, a), ("2024", "2025", "2024", "2024", "2024", "2024"), ("2024", a, b, a, a, a)):
+        with pytest.raises(InputRefused) as refused:
+            build(*mixed)
+        assert str(refused.value) == (
+            f"wgi: the year 2020 stands in two WGI vintages ({' and '.join(sorted(set(mixed)))}); "
+            "keep one edition per year."
+        )
+
+
+def test_a_year_without_the_dimension_is_left_out_and_the_later_ones_are_not() -> None:
+    rows = [("NLD", 2019, "CC", 1.0, "2024"), ("NLD", 2020, "PV", 0.5, "2024"), ("NLD", 2021, "PV", 1.0, "2024")]
+    found = build_country_risk(governance(*rows), "PV")  # type: ignore[arg-type]
+    assert found["year"].to_pylist() == [2020, 2021]
+    assert found["risk"].to_pylist() == pytest.approx([0.4, 0.3])
+    with pytest.raises(InputRefused) as refused:
+        build_country_risk(governance(*rows), "RQ")  # type: ignore[arg-type]
+    assert str(refused.value) == "wgi: the governance files hold no estimate of RQ; choose another wgi_dimension."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ketenpipe.risk.indicators import kleene_and, kleene_or
-from ketenpipe.risk.planes import hhi_of, node_test, plane_of, top_third_country
+from ketenpipe.risk.planes import first_largest, hhi_of, node_test, node_tests, plane_of, planes_of, top_third_country
 
 RISK = {"CHN": 0.8, "RUS": 0.9, "DEU": 0.1, "NLD": 0.1}
 COUNTRIES = ("BEL", "BRA", "CHN", "DEU", "NLD", "RUS", "UNK")
@@ -161,3 +162,53 @@ def test_without_an_unknown_part_the_bound_is_the_share() -> None:
 def test_a_mix_is_concentrated_whatever_its_unit() -> None:
     assert hhi_of([0.25, 0.25]) == pytest.approx(0.5)
     assert hhi_of([0.0]) is None
+
+
+def test_many_vectors_at_once_by_hand() -> None:
+    # Vector 0 is that of the plane by hand; 1 is all own; 2 is .3 own and .7 unknown; 3 has a country without a score.
+    rows = [
+        (0, "BRA", 0.1), (0, "CHN", 0.5), (0, "NLD", 0.2), (0, "RUS", 0.1), (0, "UNK", 0.1), (1, "NLD", 1.0),
+        (2, "NLD", 0.3), (2, "UNK", 0.7), (3, "BRA", 1.0),
+    ]  # fmt: skip
+    names = np.array([c for _, c, _ in rows])
+    found = planes_of(
+        np.array([n for n, _, _ in rows]), np.array([s for _, _, s in rows]), 5, own=names == "NLD",
+        unknown=names == "UNK", risk=np.array([RISK.get(c, np.nan) for c in names]),
+    )  # fmt: skip
+    expected = {
+        "o1": [0.27, 0, 0, 1, 0], "o1_high": [0.38, 0, 0.49, 1, 0],
+        "o1_renormalised": [0.27 / 0.49, None, None, 1, None],
+        "g2": [0.49 / 0.6, None, None, None, None], "g2_high": [0.57 / 0.7, None, None, None, None],
+        "g3": [2.09, 0, 0, None, 0], "coverage": [6 / 7, None, None, 0, None], "top": [1, -1, -1, 8, -1],
+        "unknown": [0.1, 0, 0.7, 0, 0], "foreign": [0.7, 0, 0, 1, 0], "own": [0.2, 1, 0.3, 0, 0],
+    }  # fmt: skip
+    for name, values in expected.items():
+        wanted = np.array(values, dtype=float)
+        assert getattr(found, name) == pytest.approx(wanted, nan_ok=True), name
+        assert getattr(found, name).dtype == (np.int64 if name == "top" else np.float64), name
+
+
+@pytest.mark.filterwarnings("error")
+def test_vectors_of_nothing_foreign_warn_of_no_division() -> None:
+    nobody = np.array([], dtype=bool)
+    found = planes_of(
+        np.array([], dtype=np.int64), np.array([]), 2, own=nobody, unknown=nobody, risk=np.array([], dtype=float)
+    )
+    assert found.o1.dtype == np.float64
+    assert (found.o1.tolist(), found.top.tolist()) == ([0.0, 0.0], [-1, -1])
+    one = np.array([True])
+    some = planes_of(np.array([0]), np.array([1.0]), 1, own=~one, unknown=~one, risk=np.array([np.nan]))
+    assert np.isnan([some.g2[0], some.g2_high[0], some.g3[0]]).all()
+    assert some.coverage[0] == 0.0
+
+
+def test_the_first_of_equals_is_the_largest() -> None:
+    vector, share = np.array([0, 0, 1, 1, 1]), np.array([0.5, 0.5, 0.2, 0.6, 0.2])
+    rows = np.array([True, True, True, False, True])
+    assert first_largest(vector, share, rows, 3).tolist() == [0, 2, -1]
+    assert first_largest(vector, share, ~rows, 2).tolist() == [-1, 3]
+
+
+def test_many_node_tests_are_strict_and_three_valued() -> None:
+    found = node_tests(np.array([0.41, 0.4, 0.9, 0.9, 0.4]), np.array([0.51, 0.9, 0.5, np.nan, np.nan]), 0.4, 0.5)
+    assert found == pytest.approx(np.array([1.0, 0.0, 0.0, np.nan, 0.0]), nan_ok=True)

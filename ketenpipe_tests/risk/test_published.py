@@ -6,7 +6,14 @@ import pytest
 
 from ketenpipe.errors import WrongUse
 from ketenpipe.risk.definitions import METHODS as WORDS
-from ketenpipe.risk.published import PUBLISHED, Limit, build_named_methods, chosen_methods, limits_of
+from ketenpipe.risk.published import (
+    PUBLISHED,
+    Limit,
+    build_named_methods,
+    chosen_methods,
+    limits_of,
+    with_frozen_limits,
+)
 from ketenpipe.tables.registry import METHODS
 from ketenpipe_tests.worlds import thresholds
 
@@ -71,6 +78,7 @@ def test_every_method_of_the_registry_is_defined_and_named() -> None:
 def test_what_could_not_be_opened_says_so() -> None:
     assert [p.method for p in PUBLISHED.values() if p.status == "recalled"] == ["swd2021"]
     assert "t is left at 1" in PUBLISHED["ec_criticality"].leaves_out
+    assert "riskier of its stages" in PUBLISHED["ec_criticality"].leaves_out
 
 
 def test_frozen_limits_do_not_follow_the_configuration() -> None:
@@ -126,3 +134,27 @@ def test_a_further_number_that_is_none() -> None:
     assert PUBLISHED["cbs"].number("moderate") == 0.15
     with pytest.raises(KeyError):
         PUBLISHED["cbs"].number("window")
+
+
+def test_what_published_verdicts_are_drawn_by_is_frozen_whatever_the_configuration_says() -> None:
+    plain = thresholds()
+    moved = plain.model_copy(
+        update={
+            n: getattr(plain, n).model_copy(update=u)
+            for n, u in {
+                "C1": {"flag": 0.1, "high": 0.9},
+                "C2": {"flag": 0.1},
+                "S1": {"flag": 9.0},
+                "C5": {"flag": 0.9},
+                "S1b": {"flag": 9.0},
+                "C4": {"flag": 0.1},
+                "P1": {"at_least": 1, "window": 2},
+                "T_hhi": {"flag": 0.3},
+            }.items()
+        }
+    )
+    held = with_frozen_limits(moved)
+    assert (held.C1.flag, held.C1.high, held.C2.flag, held.S1.flag) == (0.4, 0.25, 0.4, 1.0)
+    assert (held.C5.flag, held.S1b.flag, held.C4.flag) == (0.5, 1.0, 0.65)
+    assert (held.P1.at_least, held.P1.window) == (2, 3)
+    assert held.T_hhi.flag == 0.3, "ours stay configuration"

@@ -69,6 +69,19 @@ def test_draws_that_give_the_same_verdict() -> None:
     assert row(flag(True), [drawn(0.9)])["draws"] == 1000
 
 
+@pytest.mark.parametrize(("method", "agreement", "robust"), [("geodep", 0.55, False), ("node_test", 1.0, True)])
+def test_a_draw_that_loses_the_verdict_does_not_give_the_same(method: str, agreement: float, robust: bool) -> None:
+    """GeoDep with an unknown year in its window: draws that turn the year itself give no verdict.
+
+    The node test's ``told_share`` says something else: in how many draws its verdict, which there is, may be told.
+    """
+    for flagged, share in ((True, 1.0), (False, 0.0)):
+        held = flag(flagged, alternatives=4, agreement=1.0, method=method)
+        found = row(held, [drawn(share, told_share=0.55, method=method)])
+        assert found["draw_agreement"] == pytest.approx(agreement)
+        assert found["robust"] is robust
+
+
 def test_alternatives_of_both_tables_count_together() -> None:
     # Flags: 3 of 4; the other table: 1 of 2 that are counted and can be compared: 4 of 6.
     others = [
@@ -371,3 +384,61 @@ def test_the_nearest_of_equals_is_the_first_of_many_verdicts_too() -> None:
 def test_without_any_verdict_the_table_is_empty() -> None:
     assert robustness([]).schema == ROBUSTNESS.schema()
     assert robustness([]).num_rows == 0
+
+
+# -- what is asked for ---------------------------------------------------------------------------------------
+
+
+def under(limit: float, held: dict[str, Any], draws: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
+    asked = thresholds().robustness.model_copy(update={"robust_from": limit})
+    found: dict[str, Any] = one(
+        build_robustness(
+            FLAGS.conform([held]).select(FLAG_COLUMNS),
+            DRAWN_VERDICTS.conform(draws),
+            ALTERNATIVES.conform([]),
+            thresholds().model_copy(update={"robustness": asked}),
+        )
+    )
+    return found
+
+
+def test_a_limit_with_a_decimal_is_written_in_each_language() -> None:
+    found = under(0.925, BEFORE, [drawn(0.9)])
+    assert "where 92.5 % is asked of both." in found["reason"]
+    assert "waar 92,5 % wordt gevraagd van beide." in found["reason_nl"]
+
+
+def test_where_nothing_is_asked_no_draw_that_agrees_is_still_a_draw() -> None:
+    found = under(0.0, flag(True), [drawn(0.0)])
+    assert found["robust"] is None
+    assert found["reason"] == (
+        "It cannot be told whether it is robust: the same in 0 % of 1000 draws, but there is no alternative to compare "
+        "it with."
+    )
+    assert found["reason_nl"] == (
+        "Of het robuust is, is niet te zeggen: hetzelfde in 0 % van 1000 trekkingen, maar er is geen alternatief om "
+        "mee te vergelijken."
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_drawn_verdicts_of_other_items_are_passed_over_without_a_warning() -> None:
+    other = {"code": "280540"}
+    found = robustness([flag(True)], [drawn(0.2, **other), drawn(0.9)], [tried("export_basis", False, **other)])
+    assert (one(found)["draw_agreement"], one(found)["alternatives"]) == (0.9, 0)
+    assert (one(found)["matters_most"], one(found)["turns"]) == (None, None)
+
+
+def test_no_verdict_is_not_one_that_fails_whatever_the_alternatives_say() -> None:
+    found = row(flag(None), [drawn(0.2)], [tried("export_basis", False, 0.9)])
+    assert (found["robust"], found["matters_most"], found["turns"]) == (None, None, None)
+    assert found["agreement"] == 0.0
+
+
+def test_what_moves_one_verdict_is_not_what_moves_another() -> None:
+    other = {"code": "280540"}
+    found = robustness(
+        [flag(True), flag(True, **other)], [], [tried("export_basis", True, 0.9), tried("export_basis", True, **other)]
+    )
+    assert one(found, **PLACE)["matters_most"] == "export_basis"
+    assert one(found, **{**PLACE, **other})["matters_most"] is None

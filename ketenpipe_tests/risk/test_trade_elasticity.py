@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ketenpipe.risk.trade_elasticity import elasticities_of, elasticity_cut, weighted_mean
+from ketenpipe.risk.trade_elasticity import FIGURES, elasticities_of, elasticity_cut, weighted_mean
 from ketenpipe.tables.registry import ELASTICITY, HS_WEIGHTS
 
 
@@ -82,7 +82,7 @@ def test_without_a_concordance_the_same_number_stands_in_if_it_lived_through() -
     for revision, code in (("HS17", "010121"), ("HS17", "850511x"), ("HS92", "850513")):
         row = found(revision, code)
         assert (row["value"], row["method_value"], row["reason"]) == (None, None, "no_concordance"), code
-        assert row["confidence"] is None
+        assert (row["low"], row["high"], row["confidence"]) == (None, None, None)
 
 
 def test_a_concordance_gives_the_weighted_mean() -> None:
@@ -142,7 +142,9 @@ def test_weights_that_run_towards_the_code_are_turned() -> None:
 
 def test_several_revisions_at_once() -> None:
     codes = pd.DataFrame({"hs_revision": ["HS07", "HS92", "HS07"], "code": ["280530", "850511", "850519"]})
-    out = elasticities_of(codes, SOURCE, None).set_index(["hs_revision", "code"])
+    out = elasticities_of(codes, SOURCE, None)
+    assert out.index.tolist() == [0, 1, 2]
+    out = out.set_index(["hs_revision", "code"])
     assert out["value"].to_dict() == pytest.approx(
         {("HS07", "280530"): 6.0, ("HS07", "850519"): math.nan, ("HS92", "850511"): 2.0}, nan_ok=True
     )
@@ -160,3 +162,31 @@ def test_the_weighted_mean() -> None:
     rows = pd.DataFrame({"weight": [1.0, 3.0], "x": [2.0, 6.0]})
     assert weighted_mean(rows, "x") == 5.0
     assert weighted_mean(rows.assign(weight=0.0), "x") is None
+
+
+def test_a_source_of_one_code_is_enough() -> None:
+    row = found("HS07", "280530", table(("280530", -6.0, True, False)))
+    assert (row["value"], row["source_vintage"]) == (6.0, "elasticity ProTEE 0.1")
+
+
+def test_every_way_gives_the_columns_it_promises() -> None:
+    led = weights(("111111", "280530", 1.0))
+    for revision, code in (("HS07", "280530"), ("HS92", "280530"), ("HS17", "111111")):
+        one = elasticities_of(pd.DataFrame({"hs_revision": [revision], "code": [code]}), SOURCE, led)
+        assert list(one.columns) == ["hs_revision", "code", *FIGURES]
+        assert one[["hs_revision", "code"]].to_numpy().tolist() == [[revision, code]]
+
+
+def test_confidence_follows_the_figure_of_its_own_row() -> None:
+    codes = pd.DataFrame({"hs_revision": "HS07", "code": ["850519", "280530", "850530"]}, index=[7, 3, 5])
+    out = elasticities_of(codes, SOURCE, None)
+    assert [None if pd.isna(c) else c for c in out["confidence"]] == [None, "high", None]
+
+
+def test_a_weight_of_nothing_is_no_figure() -> None:
+    row = found("HS17", "111111", led=weights(("111111", "280530", 0.0)))
+    assert (row["value"], row["method_value"]) == (None, None)
+
+
+def test_a_mean_of_light_weights_is_a_mean() -> None:
+    assert weighted_mean(pd.DataFrame({"weight": [0.25, 0.25], "x": [2.0, 6.0]}), "x") == 4.0

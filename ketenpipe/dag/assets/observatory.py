@@ -357,6 +357,7 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
         pictures=drawn,
         graph=GraphTables(nodes, workspace.store.read(GRAPH_MEASURES)),
         explanations=workspace.store.read(EXPLANATIONS),
+        uncertainty=workspace.store.read(UNCERTAINTY),
     )
     if VALIDATION.name in tables:
         held = workspace.store.read(VALIDATION)
@@ -384,6 +385,7 @@ def publishing(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
             "draws": settings.draws,
             "partners": list(settings.partners),
             "methods": sorted(versions),
+            "lists": {name: dict(held) for name, held in workspace.lists().items()},
         },
         method_versions={"ketenpipe": METHOD_VERSION, **versions},
         source_vintages=_vintages(tables[SOURCES.name]),

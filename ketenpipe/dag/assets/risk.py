@@ -41,7 +41,7 @@ from ketenpipe.risk.nowcast import build_nowcast, nowcast_rows_for_indicators, s
 from ketenpipe.risk.product_draws import build_product_draws, product_noise, single_year_verdicts
 from ketenpipe.risk.product_tiers import build_product_tiers
 from ketenpipe.risk.products import FLOW_COLUMNS, build_product_indicators
-from ketenpipe.risk.published import build_named_methods
+from ketenpipe.risk.published import build_named_methods, with_frozen_limits
 from ketenpipe.risk.robustness import FLAG_COLUMNS, robustness_stream
 from ketenpipe.risk.shocks import read_supply_mix, standard_shocks
 from ketenpipe.risk.streams import stream_indicators
@@ -577,7 +577,7 @@ def supply_risk(
     def verdicts() -> Iterator[pa.RecordBatch]:
         for year in sorted({*worlds.years, *judged.years}):
             parts = [judged.flags(year)]
-            if year in worlds.years:
+            if year in worlds.years and "node_test" in judged.methods:
                 parts.append(store.read(TIER_FLAGS, [str(year)]))
             yield from FLAGS.conform(pa.concat_tables(parts)).combine_chunks().to_batches(max_chunksize=ROW_GROUP)
 
@@ -650,7 +650,8 @@ def monte_carlo(context: dg.AssetExecutionContext, workspace: Workspace) -> Iter
     uncertain, drawn = [], []
     for year in sorted(newest_years(worlds.vintages.releases)):
         context.log.info(f"products {year}")
-        before = [y for y in range(year - 1, year - thresholds.P1.window, -1) if y in worlds.years]
+        window = with_frozen_limits(thresholds).P1.window
+        before = [y for y in range(year - 1, year - window, -1) if y in worlds.years]
         found = build_product_draws(
             worlds.flows(str(year)),
             year,
@@ -668,6 +669,7 @@ def monte_carlo(context: dg.AssetExecutionContext, workspace: Workspace) -> Iter
         )
         uncertain.append(found.uncertainty)
         drawn.append(found.verdicts)
+    del noise  # the chains make one of their own
     chains = build_chain_draws(
         lambda year: store.read(BACI_FLOWS, [str(year)], codes=workspace.catalogue_codes()),
         chain_nodes=store.read(CHAIN_NODES),

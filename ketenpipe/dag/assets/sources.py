@@ -540,7 +540,9 @@ def input_files(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     ]
     files += [
         {"source": "reference", "file": name, "sha256": digest}
-        for name, digest in sorted(workspace.reference().file_sha256.items())
+        for name, digest in sorted(
+            {**workspace.reference().file_sha256, **dict(workspace.lists()["parameters"])}.items()
+        )
     ]
     yield made(INPUT_FILES, INPUT_FILES.conform(_joined(files)))
 
