@@ -360,7 +360,7 @@ REVIEWED = {"supply_risk", "nowcast_check", "crma", "dossiers", "register", "pic
         ({"years": "2024"}, TRADED - BY_YEAR | OF_NODES | {"input_files"}),
         ({"years": "2023"}, TRADED - BY_YEAR | OF_NODES | {"input_files", "concordances"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_a_setting_makes_anew_what_reads_it(home: Home, other: dict[str, object], expected: set[str]) -> None:
     assert set(home.stale(**other)) == expected
