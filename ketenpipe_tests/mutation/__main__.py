@@ -74,7 +74,9 @@ def run_module(place: Path, module: str, wanted: dict[str, Any]) -> tuple[Result
     ended = python(place, "-m", "mutmut", "run", "--max-children", "1", *names)
     meta = place / "mutants" / "ketenpipe" / f"{module.replace('.', '/')}.py.meta"
     if ended.returncode or not meta.exists():
-        raise RuntimeError(f"{module}: mutmut ended with {ended.returncode}:\n{(ended.stdout + ended.stderr)[-3000:]}")
+        # What it shows of its progress, a line a mutant, says nothing.
+        said = [line for line in (ended.stdout + ended.stderr).splitlines() if " 🎉 " not in line]
+        raise RuntimeError("\n".join([f"{module}: mutmut ended with {ended.returncode}:", *said[-40:]]))
     result = read_result(module, meta, functions)
     shown = python(place, "-c", SHOW, *result.survived) if result.survived else None
     if shown is None:
