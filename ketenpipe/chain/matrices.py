@@ -302,10 +302,10 @@ def trace_rows(links: Links, production: Production, weights: Array) -> TracedRo
     system.
 
     The residual is a certificate. Where ``r = w - M y``, the row's error at c is ``p_c (M^-1 r)_c``; as ``M^-1`` is
-    never negative and ``(p + u)' M^-1 = 1'``, the errors of a row sum to at most ``sum_i |r_i|`` (but for the
-    rounding of the residual itself, some 1e-15), which is what is given. It bounds ``|sum of the row - 1|`` as well. Where goods go round so often that rounding alone would spend
-    the bound, the product is solved by :func:`without_subtraction`, which needs no such bound, and the residual is
-    ``|sum of the row - 1|``.
+    never negative and ``(p + u)' M^-1 = 1'``, the errors of a row sum to at most ``sum_i |r_i|`` (but for the rounding
+    of the residual itself, some 1e-15), which is what is given. It bounds ``|sum of the row - 1|`` as well. Where goods
+    go round so often that rounding alone would spend the bound, the product is solved by :func:`without_subtraction`,
+    which needs no such bound, and the residual is ``|sum of the row - 1|``.
 
     Args:
         links: the flows.
