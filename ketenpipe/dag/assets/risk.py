@@ -418,13 +418,8 @@ def criticality(context: dg.AssetExecutionContext, workspace: Workspace) -> Iter
     store, reference, held = workspace.store, workspace.reference(), workspace.icio_years()
     worlds = Worlds(workspace)
     nodes, elasticity, weights = (store.read(t) for t in (CHAIN_NODES, ELASTICITY, HS_WEIGHTS))
-    named = set(store.read(MINING_PRODUCTION, columns=["material"]).column("material").unique().to_pylist())
-    materials = named | {n.material for n in reference.nodes.values()} | {
-        link.material for link in reference.production_links
-    }  # fmt: skip
-    parameters = load_criticality_inputs(
-        *workspace.reference_dirs, materials=materials - {""}, nodes=set(reference.nodes)
-    )
+    # A home without mining statistics knows no material by name, and the parameters name more than any run uses.
+    parameters = load_criticality_inputs(*workspace.reference_dirs, nodes=set(reference.nodes))
     for year in context.partition_keys:
         context.log.info(year)
         wanted = recipe_year(held, int(year))
