@@ -9,7 +9,6 @@ given).
 from __future__ import annotations
 
 import csv
-import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ketenpipe.chain.catalogue import Reference
 from ketenpipe.errors import InputRefused, WrongUse
+from ketenpipe.risk.thresholds import load_toml
 from ketenpipe.tables.registry import DATA_GRADES, EVIDENCE, GRADE_DIMENSIONS
 from ketenpipe.tables.slices import slices
 
@@ -172,17 +172,7 @@ def load_grade_rules(*directories: Path) -> GradeRules:
     Raises:
         InputRefused: no file, not TOML, a rule missing, unknown or of the wrong kind.
     """
-    path = _last(RULES_FILE, directories)
-    try:
-        with path.open("rb") as stream:
-            return GradeRules(**tomllib.load(stream))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputRefused(f"is not readable TOML ({error})", path=path) from error
-    except ValidationError as error:
-        place, said = _first(error)
-        raise InputRefused(
-            f"rule {place}: {said}", path=path, todo="compare it with data/reference/grades.toml"
-        ) from error
+    return load_toml(GradeRules, RULES_FILE, "rule ", directories)
 
 
 # -- codes that a statistic cannot split ------------------------------------------------------------------------

@@ -5,15 +5,14 @@ Belongs here: reading and checking the file. Does not belong here: a figure (:mo
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ketenpipe.errors import InputRefused
 from ketenpipe.risk.definitions import COMPONENTS
+from ketenpipe.risk.thresholds import load_toml
 
 FILE = "substitutability.toml"
 LONGEST_WINDOW = 3
@@ -101,21 +100,4 @@ def load_substitution_settings(*directories: Path) -> SubstitutionSettings:
     Raises:
         InputRefused: no file, not TOML, a component missing or unknown, a value that cannot be taken.
     """
-    paths = [d / FILE for d in directories if (d / FILE).exists()]
-    if not paths:
-        raise InputRefused(f"{FILE} is missing", path=directories[-1] if directories else None)
-    path = paths[-1]
-    try:
-        with path.open("rb") as stream:
-            return SubstitutionSettings(**tomllib.load(stream))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputRefused(f"is not readable TOML ({error})", path=path) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputRefused(
-            f"{place}: {message.lower()}" if place else message,
-            path=path,
-            todo="compare it with data/reference/substitutability.toml",
-        ) from error
+    return load_toml(SubstitutionSettings, FILE, "", directories)

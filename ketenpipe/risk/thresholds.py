@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ketenpipe.errors import InputRefused
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -99,20 +103,36 @@ def load_thresholds(*directories: Path) -> Thresholds:
     Raises:
         InputRefused: no file, not TOML, a threshold missing, unknown or not a number.
     """
-    paths = [d / "thresholds.toml" for d in directories if (d / "thresholds.toml").exists()]
+    return load_toml(Thresholds, "thresholds.toml", "threshold ", directories)
+
+
+def load_toml(model: type[Model], name: str, what: str, directories: Sequence[Path]) -> Model:
+    """Read a file of configuration from the last directory that holds one, as a typed model.
+
+    Args:
+        model: what the file is held against.
+        name: of the file, shipped in ``data/reference``.
+        what: stands before the place of a value that cannot be taken, e.g. ``"threshold "``.
+        directories: in rising precedence.
+
+    Raises:
+        InputRefused: no file, not TOML, a part missing, unknown or of a value that cannot be taken.
+    """
+    paths = [d / name for d in directories if (d / name).exists()]
     if not paths:
-        raise InputRefused("thresholds.toml is missing", path=directories[-1] if directories else None)
+        raise InputRefused(f"{name} is missing", path=directories[-1] if directories else None)
     path = paths[-1]
     try:
         with path.open("rb") as stream:
-            return Thresholds(**tomllib.load(stream))
+            return model(**tomllib.load(stream))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputRefused(f"is not readable TOML ({error})", path=path) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")  # which may name a value in capitals
         raise InputRefused(
-            f"threshold {place}: {first['msg'].lower()}",
+            f"{what}{place}: {said[0].lower()}{said[1:]}" if place else said,
             path=path,
-            todo="compare it with data/reference/thresholds.toml",
+            todo=f"compare it with data/reference/{name}",
         ) from error

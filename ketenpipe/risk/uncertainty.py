@@ -5,13 +5,12 @@ Belongs here: the typed model and its loader. Does not belong here: a random num
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ketenpipe.errors import InputRefused
+from ketenpipe.risk.thresholds import load_toml
 
 FILE = "uncertainty.toml"
 
@@ -62,18 +61,4 @@ def load_uncertainty(*directories: Path) -> Uncertainty:
     Raises:
         InputRefused: no file, not TOML, a part missing, unknown or out of bounds.
     """
-    paths = [d / FILE for d in directories if (d / FILE).exists()]
-    if not paths:
-        raise InputRefused(f"{FILE} is missing", path=directories[-1] if directories else None)
-    path = paths[-1]
-    try:
-        with path.open("rb") as stream:
-            return Uncertainty(**tomllib.load(stream))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputRefused(f"is not readable TOML ({error})", path=path) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        raise InputRefused(
-            f"error model {place}: {first['msg'].lower()}", path=path, todo=f"compare it with data/reference/{FILE}"
-        ) from error
+    return load_toml(Uncertainty, FILE, "error model ", directories)
