@@ -177,11 +177,12 @@ def _verdict_line(focus: str, name: str, row: Mapping[str, Any] | None) -> dict[
     if row is None:
         return {"focus": focus, "name": name, "verdict": "No verdict has been passed on this evidence.", "facts": []}
     facts = []
-    if row.get("robust") is not None:
-        robust = "robust" if row["robust"] else "not robust"
-        facts.append(f"{robust} ({row['robust_reason']})" if row.get("robust_reason") else robust)
-    elif row.get("robust_reason"):
-        facts.append(f"how sure the indication is: {row['robust_reason']}")
+    # The reason says of each flag whether it is robust: the word before it would say so twice.
+    if row.get("robust_reason"):
+        said = row["robust_reason"].removesuffix(".")
+        facts.append(said if row.get("robust") is not None else f"how sure the indication is: {said}")
+    elif row.get("robust") is not None:
+        facts.append("robust" if row["robust"] else "not robust")
     if row.get("data_grade"):
         why = f" ({row['data_grade_reason']})" if row.get("data_grade_reason") else ""
         facts.append(f"data grade {row['data_grade']}{why}")

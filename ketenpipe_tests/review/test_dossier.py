@@ -133,7 +133,7 @@ def test_the_page_answers_before_it_explains(tables: Tables, status: str) -> Non
                 "focus": "NLD",
                 "verdict": "Only through the chain: rare earth ore, China",
                 "robust": False,
-                "robust_reason": "turns at threshold +10 %",
+                "robust_reason": "GeoDep (CEPII): Not robust: it turns on limits 10 % higher.",
                 "data_grade": "C",
                 "imports_kusd": 1234567.0,
             }
@@ -146,7 +146,7 @@ def test_the_page_answers_before_it_explains(tables: Tables, status: str) -> Non
     html = render_html(row["evidence"], state, page)
     for text in (markdown, html):
         assert text.index("Only through the chain") < text.index("Rare earth ore")
-        assert "not robust (turns at threshold +10 %)" in text
+        assert "GeoDep (CEPII): Not robust: it turns on limits 10 % higher; data grade C" in text
         assert "imports 1,234.6 million USD" in text
         assert "China 70 %" in text
         assert "Is the dependency confirmed?" in text
