@@ -4,16 +4,17 @@ Belongs here: putting the draws, the alternatives of table ``flags`` and those o
 not belong here: a draw (:mod:`ketenpipe.risk.product_draws`, :mod:`ketenpipe.risk.chain_draws`), an alternative
 (:mod:`ketenpipe.risk.alternatives`), a verdict (:mod:`ketenpipe.risk.methods`).
 
-A verdict is what is told, or where it cannot be told what is indicated. It is robust where both of these reach
-``robust_from`` of the thresholds, and not robust where one of them does not:
+A verdict is what is told, or where it cannot be told what is indicated. It is robust where it holds in both of these,
+and not robust where one of them fails it (METHOD 2: "a flag that flips is not robust"):
 
-* ``draw_agreement``: share of the draws, of those in which the figures can be had, that give the same verdict.
-  Flagged: ``flagged_share`` of table ``drawn_verdicts``; not flagged: ``1 - flagged_share``. Of methods that can tell
-  a verdict wherever they have one (:data:`TOLD`) it is the share of all draws: where a year of the window is unknown,
-  GeoDep's verdict is lost in the draws that turn the year itself, and they do not give the same one;
-* ``agreement``: share of the alternatives that count and give the same verdict.
+* ``draw_agreement``: share of the draws, of those in which the figures can be had, that give the same verdict; at least
+  ``robust_from`` of the thresholds, because draws without end turn any verdict now and then. Flagged:
+  ``flagged_share`` of table ``drawn_verdicts``; not flagged: ``1 - flagged_share``. Of methods that can tell a verdict
+  wherever they have one (:data:`TOLD`) it is the share of all draws: where a year of the window is unknown, GeoDep's
+  verdict is lost in the draws that turn the year itself, and they do not give the same one;
+* ``agreement``: share of the alternatives that count and give the same verdict; all of them must.
 
-Where one of them is lacking and the other one reaches it, it cannot be told.
+Where one of them is lacking and the other one holds, it cannot be told.
 
 The alternative that matters most turns the verdict; of several it is the one nearest to the published inputs, by the
 order of :data:`NEAREST`: first what leaves the inputs as they are and moves the limits, then errors that sources state,
@@ -83,7 +84,7 @@ def build_robustness(flags: pa.Table, drawn: pa.Table, alternatives: pa.Table, t
         drawn: table ``drawn_verdicts`` of the same years; columns of the key, ``draws``, ``flagged_share``,
             ``told_share``. Rows of verdicts that are not in ``flags`` are passed over.
         alternatives: table ``alternatives``, of any years.
-        thresholds: ``robustness.robust_from``.
+        thresholds: ``robustness.robust_from``, of the draws.
     """
     return ROBUSTNESS.conform(_robustness(flags, drawn, alternatives, thresholds))
 
@@ -102,7 +103,7 @@ def robustness_stream(
         flags_of: table ``flags`` of a year, :data:`FLAG_COLUMNS`.
         drawn_of: table ``drawn_verdicts`` of a year, empty where there is none.
         alternatives: the whole table.
-        thresholds: ``robustness.robust_from``.
+        thresholds: ``robustness.robust_from``, of the draws.
     """
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -118,7 +119,8 @@ def words_for(name: str) -> tuple[str, str]:
     """An alternative in words, English and Dutch; one that is not known here keeps its name."""
     if found := _THRESHOLDS.fullmatch(name):
         english, dutch = NEAREST[f"thresholds {found.group(1)}"]
-        return english.format(f"{found.group(2)} %"), dutch.format(f"{found.group(2)} %")
+        shift = f"{found.group(2)} %"
+        return english.format(shift), dutch.format(shift.replace(".", ","))
     return NEAREST.get(name, (name, name))
 
 
@@ -152,7 +154,7 @@ def _robustness(flags: pa.Table, drawn: pa.Table, alternatives: pa.Table, thresh
     tried = _Tried(flags, alternatives, of_alternatives, raw)
     with np.errstate(invalid="ignore"):
         agreement = np.where(tried.count > 0, tried.agreeing / np.maximum(tried.count, 1), np.nan)
-        short = (draw_agreement < limit) | (agreement < limit)
+        short = (draw_agreement < limit) | (tried.agreeing < tried.count)
         both = ~np.isnan(draw_agreement) & ~np.isnan(agreement)
     robust = np.where(raw == _UNKNOWN, _UNKNOWN, np.where(short, 0, np.where(both, 1, _UNKNOWN)))
     most, turns = tried.matters_most()
@@ -311,14 +313,13 @@ def _english(
         beyond = f" No alternative turns it; what moves its deciding figure most: {mover}."
     asked = f"{limit * 100:g} % is asked"
     if robust == 1:
-        enough = f", where {asked} of both" if turned else ""
-        return f"Robust: the same {drawn} and {compared}{enough}.{beyond}"
+        return f"Robust: the same {drawn} and {compared}.{beyond}"
     if robust == 0:
         if share < 0:
-            return f"Not robust: the same {compared}, where {asked}; {drawn}.{beyond}"
+            return f"Not robust: the same {compared}, where all are asked; {drawn}.{beyond}"
         if not count:
             return f"Not robust: the same {drawn}, where {asked}; {compared}.{beyond}"
-        return f"Not robust: the same {drawn} and {compared}, where {asked} of both.{beyond}"
+        return f"Not robust: the same {drawn} ({asked}) and {compared} (all are asked).{beyond}"
     if share < 0 and not count:
         return f"It cannot be told whether it is robust: {drawn}, and {compared}."
     if share < 0:
@@ -346,14 +347,13 @@ def _dutch(
         beyond = f" Geen alternatief keert het om; wat het beslissende cijfer het meest verschuift: {mover}."
     asked = f"{limit * 100:g} % wordt gevraagd".replace(".", ",")
     if robust == 1:
-        enough = f", waar {asked} van beide" if turned else ""
-        return f"Robuust: hetzelfde {drawn} en {compared}{enough}.{beyond}"
+        return f"Robuust: hetzelfde {drawn} en {compared}.{beyond}"
     if robust == 0:
         if share < 0:
-            return f"Niet robuust: hetzelfde {compared}, waar {asked}; {drawn}.{beyond}"
+            return f"Niet robuust: hetzelfde {compared}, waar alle worden gevraagd; {drawn}.{beyond}"
         if not count:
             return f"Niet robuust: hetzelfde {drawn}, waar {asked}; {compared}.{beyond}"
-        return f"Niet robuust: hetzelfde {drawn} en {compared}, waar {asked} van beide.{beyond}"
+        return f"Niet robuust: hetzelfde {drawn} ({asked}) en {compared} (alle worden gevraagd).{beyond}"
     if share < 0 and not count:
         return f"Of het robuust is, is niet te zeggen: {drawn}, en {compared}."
     if share < 0:

@@ -99,11 +99,13 @@ def test_alternatives_of_both_tables_count_together() -> None:
 @pytest.mark.parametrize(
     ("share", "agreeing", "robust"),
     [
-        (0.75, 3, True), (0.7499, 3, False), (0.75, 2, False), (1.0, 4, True), (0.0, 4, False), (None, 3, None),
-        (None, 2, False),
+        (0.75, 4, True), (0.7499, 4, False), (0.75, 3, False), (1.0, 4, True), (1.0, 3, False), (0.0, 4, False),
+        (None, 4, None), (None, 3, False),
     ],
 )  # fmt: skip
-def test_both_shares_must_reach_three_quarters(share: float | None, agreeing: int, robust: bool | None) -> None:
+def test_three_quarters_of_the_draws_and_all_alternatives(
+    share: float | None, agreeing: int, robust: bool | None
+) -> None:
     names = ("three_year_window", "export_basis", "without_patches", "other_revision")
     others = [tried(name, at < agreeing) for at, name in enumerate(names)]
     assert row(flag(True), [drawn(share)], others)["robust"] is robust
@@ -200,8 +202,9 @@ def test_every_alternative_has_a_place_and_words_in_two_languages() -> None:
         ("codes of another HS revision", "codes van een andere HS-revisie"),
     ]
     assert words_for("thresholds -10%") == ("limits 10 % lower", "grenzen 10 % lager")
-    assert words_for("thresholds +2.5%") == ("limits 2.5 % higher", "grenzen 2.5 % hoger")
+    assert words_for("thresholds +2.5%") == ("limits 2.5 % higher", "grenzen 2,5 % hoger")
     assert words_for("something new") == ("something new", "something new")
+    assert words_for("thresholds -2.5%") == ("limits 2.5 % lower", "grenzen 2,5 % lager")
     assert nearness("thresholds -10%") == 0
     assert nearness("thresholds +10%") == 1
     assert nearness("other_revision") == len(NEAREST) - 1
@@ -219,10 +222,10 @@ STEADY = flag(True, alternatives=4, agreement=1.0)
     [
         (
             BEFORE, [drawn(0.979)], [],
-            "Robust: the same in 97.9 % of 1000 draws and under 3 of 4 alternatives, where 75 % is asked of both. It "
-            "turns on: the year before.",
-            "Robuust: hetzelfde in 97,9 % van 1000 trekkingen en onder 3 van 4 alternatieven, waar 75 % wordt gevraagd "
-            "van beide. Het keert om bij: het jaar ervoor.",
+            "Not robust: the same in 97.9 % of 1000 draws (75 % is asked) and under 3 of 4 alternatives (all are "
+            "asked). It turns on: the year before.",
+            "Niet robuust: hetzelfde in 97,9 % van 1000 trekkingen (75 % wordt gevraagd) en onder 3 van 4 alternatieven "
+            "(alle worden gevraagd). Het keert om bij: het jaar ervoor.",
         ),
         (
             STEADY, [drawn(1.0)], [tried("three_year_window", True, 0.6)],
@@ -238,16 +241,16 @@ STEADY = flag(True, alternatives=4, agreement=1.0)
         ),
         (
             BEFORE, [drawn(0.7499)], [tried("export_basis", False)],
-            "Not robust: the same in 74.9 % of 1000 draws and under 3 of 5 alternatives, where 75 % is asked of both. "
-            "It turns on: exports in the place of production; the year before.",
-            "Niet robuust: hetzelfde in 74,9 % van 1000 trekkingen en onder 3 van 5 alternatieven, waar 75 % wordt "
-            "gevraagd van beide. Het keert om bij: uitvoer in plaats van productie; het jaar ervoor.",
+            "Not robust: the same in 74.9 % of 1000 draws (75 % is asked) and under 3 of 5 alternatives (all are "
+            "asked). It turns on: exports in the place of production; the year before.",
+            "Niet robuust: hetzelfde in 74,9 % van 1000 trekkingen (75 % wordt gevraagd) en onder 3 van 5 alternatieven "
+            "(alle worden gevraagd). Het keert om bij: uitvoer in plaats van productie; het jaar ervoor.",
         ),
         (
             flag(True, alternatives=2, agreement=0.5, flips_on="thresholds +10%"), [], [],
-            "Not robust: the same under 1 of 2 alternatives, where 75 % is asked; no draws were made of it. It turns "
+            "Not robust: the same under 1 of 2 alternatives, where all are asked; no draws were made of it. It turns "
             "on: limits 10 % higher.",
-            "Niet robuust: hetzelfde onder 1 van 2 alternatieven, waar 75 % wordt gevraagd; er zijn geen trekkingen "
+            "Niet robuust: hetzelfde onder 1 van 2 alternatieven, waar alle worden gevraagd; er zijn geen trekkingen "
             "van gemaakt. Het keert om bij: grenzen 10 % hoger.",
         ),
         (
@@ -259,9 +262,9 @@ STEADY = flag(True, alternatives=4, agreement=1.0)
         ),
         (
             flag(True), [drawn(0.0)], [tried("export_basis", True)],
-            "Not robust: the same in 0 % of 1000 draws and under 1 of 1 alternatives, where 75 % is asked of both.",
-            "Niet robuust: hetzelfde in 0 % van 1000 trekkingen en onder 1 van 1 alternatieven, waar 75 % wordt "
-            "gevraagd van beide.",
+            "Not robust: the same in 0 % of 1000 draws (75 % is asked) and under 1 of 1 alternatives (all are asked).",
+            "Niet robuust: hetzelfde in 0 % van 1000 trekkingen (75 % wordt gevraagd) en onder 1 van 1 alternatieven "
+            "(alle worden gevraagd).",
         ),
         (
             flag(False), [drawn(0.1)], [],
@@ -284,10 +287,18 @@ STEADY = flag(True, alternatives=4, agreement=1.0)
         ),
         (
             BEFORE, [], [],
-            "It cannot be told whether it is robust: the same under 3 of 4 alternatives, but no draws were made of it. "
-            "It turns on: the year before.",
-            "Of het robuust is, is niet te zeggen: hetzelfde onder 3 van 4 alternatieven, maar er zijn geen trekkingen "
+            "Not robust: the same under 3 of 4 alternatives, where all are asked; no draws were made of it. It turns "
+            "on: the year before.",
+            "Niet robuust: hetzelfde onder 3 van 4 alternatieven, waar alle worden gevraagd; er zijn geen trekkingen "
             "van gemaakt. Het keert om bij: het jaar ervoor.",
+        ),
+        (
+            STEADY, [], [tried("export_basis", True, 0.6)],
+            "It cannot be told whether it is robust: the same under 5 of 5 alternatives, but no draws were made of it. "
+            "No alternative turns it; what moves its deciding figure most: exports in the place of production.",
+            "Of het robuust is, is niet te zeggen: hetzelfde onder 5 van 5 alternatieven, maar er zijn geen trekkingen "
+            "van gemaakt. Geen alternatief keert het om; wat het beslissende cijfer het meest verschuift: uitvoer in "
+            "plaats van productie.",
         ),
         (
             flag(True), [], [],
@@ -331,7 +342,7 @@ def test_what_always_holds(
     assert found["draw_agreement"] == (None if draws is None else pytest.approx(draws, abs=1e-9))
     if verdict is None:
         assert found["robust"] is None
-    elif (agreement is not None and agreement < 0.75) or (draws is not None and draws < 0.75):
+    elif (agreement is not None and agreement < 1.0) or (draws is not None and draws < 0.75):
         assert found["robust"] is False
     else:
         assert found["robust"] is (None if agreement is None or draws is None else True)
@@ -404,8 +415,8 @@ def under(limit: float, held: dict[str, Any], draws: Iterable[dict[str, Any]] = 
 
 def test_a_limit_with_a_decimal_is_written_in_each_language() -> None:
     found = under(0.925, BEFORE, [drawn(0.9)])
-    assert "where 92.5 % is asked of both." in found["reason"]
-    assert "waar 92,5 % wordt gevraagd van beide." in found["reason_nl"]
+    assert "in 90 % of 1000 draws (92.5 % is asked) and" in found["reason"]
+    assert "in 90 % van 1000 trekkingen (92,5 % wordt gevraagd) en" in found["reason_nl"]
 
 
 def test_where_nothing_is_asked_no_draw_that_agrees_is_still_a_draw() -> None:

@@ -741,8 +741,8 @@ def alternatives(context: dg.AssetExecutionContext, workspace: Workspace) -> Ite
     outs={
         ROBUSTNESS.name: out(
             ROBUSTNESS,
-            "A verdict is robust where the share of alternatives and the share of draws that give the same one both "
-            "reach the cut-off; why it is or is not, in a sentence.",
+            "A verdict is robust where no alternative turns it and the share of draws that give the same one reaches "
+            "the cut-off; why it is or is not, in a sentence.",
         )
     },
     deps=[key(FLAGS)],
