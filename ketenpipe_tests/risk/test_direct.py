@@ -82,12 +82,13 @@ WORLD: list[Flow] = [
 ]
 
 
-@pytest.fixture(scope="module")
+# For each test anew: mutation testing runs against a change only the tests that themselves reach the changed function.
+@pytest.fixture
 def dutch() -> Held:
     return Held(direct(flows(WORLD), "NLD", RISK))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def union() -> Held:
     return Held(direct(flows(WORLD), "EU27", RISK))
 
@@ -191,6 +192,162 @@ def test_every_null_has_a_reason_and_every_share_lies_in_its_range(dutch: Held, 
             assert (row["value"] is None) == (row["reason"] is not None), key
             if key[1] in ("C1", "C2", "C4a", "C5", "G2", "value_without_mass") and row["value"] is not None:
                 assert 0 <= float(str(row["value"])) <= 1 + 1e-12, key
+
+
+Cells = tuple[object, ...]
+# indicator, measure: basis, value, method_value, coverage, country, country_share, reason
+DUTCH_K: dict[tuple[str, str], Cells] = {
+    ("M", "v"): ("imports", 100.0, 100.0, None, None, None, None),
+    ("C1", "v"): ("imports", 0.46, 0.46, None, "CHN", 0.6, None),
+    ("C2", "v"): ("exports", 13725 / 50625, 13725 / 50625, None, None, None, None),
+    ("C4a", "v"): ("imports", 0.6, 0.6, None, "CHN", 0.6, None),
+    ("C5", "v"): ("imports", 0.7, 0.7, None, None, None, None),
+    ("S1", "v"): ("imports", 1.25, 1.25, None, None, None, None),
+    ("S2", "v"): ("exports", 0.75, 0.75, None, "CHN", 0.6, None),
+    ("G2", "v"): ("imports", 0.63, 0.63, 1.0, None, None, None),
+    ("G3", "v"): ("imports", 3.15, 3.15, 1.0, None, None, None),
+    ("value_without_mass", "v"): ("imports", 0.0, 0.0, None, None, None, None),
+    # Mass: from CHN 6, BEL 3, RUS 1 of 10; sold 8; S2: BEL 5 - 3, RUS 6 - 1, 7 over 6.
+    ("M", "q"): ("imports", 10.0, 10.0, None, None, None, None),
+    ("C1", "q"): ("imports", 0.46, 0.46, None, "CHN", 0.6, None),
+    ("C2", "q"): ("exports", 161 / 625, 161 / 625, None, None, None, None),
+    ("C4a", "q"): ("imports", 0.6, 0.6, None, "CHN", 0.6, None),
+    ("C5", "q"): ("imports", 0.7, 0.7, None, None, None, None),
+    ("S1", "q"): ("imports", 1.25, 1.25, None, None, None, None),
+    ("S2", "q"): ("exports", 7 / 6, 7 / 6, None, "CHN", 0.6, None),
+    ("G2", "q"): ("imports", 0.63, 0.63, 1.0, None, None, None),
+    ("G3", "q"): ("imports", 3.15, 3.15, 1.0, None, None, None),
+}
+NOTHING = {
+    ("M", "v"): ("imports", 0.0, 0.0, None, None, None, None),
+    ("M", "q"): ("imports", 0.0, 0.0, None, None, None, None),
+    ("value_without_mass", "v"): ("imports", None, None, None, None, None, "no_imports"),
+} | {
+    (name, measure): (basis, None, None, None, None, None, reason)
+    for measure in ("v", "q")
+    for name, basis, reason in (
+        ("C1", "imports", "no_imports"), ("C4a", "imports", "no_imports"), ("C5", "imports", "no_imports"),
+        ("S1", "imports", "no_imports_no_exports"), ("S2", "exports", "no_imports"), ("G2", "imports", "no_imports"),
+        ("G3", "imports", "no_imports"),
+    )
+}  # fmt: skip
+
+
+def cells(held: Held, code: str) -> dict[tuple[str, str], Cells]:
+    names = ("basis", "value", "method_value", "coverage", "country", "country_share", "reason")
+    return {key[1:]: tuple(row[n] for n in names) for key, row in held.rows.items() if key[0] == code}
+
+
+def same(found: dict[tuple[str, str], Cells], expected: dict[tuple[str, str], Cells]) -> None:
+    assert set(found) == set(expected)
+    for key, row in expected.items():
+        wanted = tuple(pytest.approx(c, rel=1e-12) if isinstance(c, float) else c for c in row)
+        assert found[key] == wanted, key
+
+
+def test_every_cell_of_a_product_by_hand(dutch: Held) -> None:
+    same(cells(dutch, K), DUTCH_K)
+
+
+def test_every_cell_of_a_product_that_is_not_bought(dutch: Held, union: Held) -> None:
+    one: Cells = ("exports", 1.0, 1.0, None, None, None, None)
+    c2 = {("C2", "v"): one, ("C2", "q"): one}
+    same(cells(dutch, ELSEWHERE), NOTHING | c2)
+    s1b: Cells = ("imports", None, None, None, None, None, "no_imports_no_exports")
+    same(cells(union, ELSEWHERE), NOTHING | c2 | {("S1b", "v"): s1b, ("S1b", "q"): s1b})
+
+
+def test_every_cell_of_the_union_by_hand(union: Held) -> None:
+    # K from outside: CHN 60 and RUS 10, by mass 6 and 1. Both have a score: G2 = (48 + 9)/70,
+    # G3 = 10*(3600*.8 + 100*.9)/4900.
+    expected: dict[tuple[str, str], Cells] = {
+        ("value_without_mass", "v"): ("imports", 0.0, 0.0, None, None, None, None),
+        ("M", "v"): ("imports", 70.0, 70.0, None, None, None, None),
+        ("M", "q"): ("imports", 7.0, 7.0, None, None, None, None),
+        ("C2", "v"): ("exports", 5725 / 15625, 5725 / 15625, None, None, None, None),
+        # Exporters by mass: CHN 6, RUS 6, the union 3 of 15.
+        ("C2", "q"): ("exports", 81 / 225, 81 / 225, None, None, None, None),
+        ("S2", "v"): ("exports", 25 / 60, 25 / 60, None, "CHN", 6 / 7, None),
+        ("S2", "q"): ("exports", 5 / 6, 5 / 6, None, "CHN", 6 / 7, None),
+    }
+    for measure in ("v", "q"):
+        # The shares of both measures are the same. Sold outside 30 (3), within 100 (10).
+        for name, value, coverage, country, share in (
+            ("C1", 3700 / 4900, None, "CHN", 6 / 7), ("C4a", 6 / 7, None, "CHN", 6 / 7),
+            ("C5", 7 / 17, None, None, None),
+            ("S1", 7 / 3, None, None, None), ("S1b", 7 / 13, None, None, None), ("G2", 57 / 70, 1.0, None, None),
+            ("G3", 29700 / 4900, 1.0, None, None),
+        ):  # fmt: skip
+            expected[name, measure] = ("imports", value, value, coverage, country, share, None)
+    same(cells(union, K), expected)
+
+
+def test_every_cell_of_a_product_whose_mass_is_lacking_in_part(dutch: Held) -> None:
+    found = cells(dutch, WEIGHTLESS)
+    sentinel: Cells = ("imports", None, SENTINEL, None, None, None, "no_exports")
+    expected: dict[tuple[str, str], Cells] = {
+        ("value_without_mass", "v"): ("imports", 0.4, 0.4, None, None, None, None),
+        ("M", "v"): ("imports", 10.0, 10.0, None, None, None, None),
+        ("C1", "v"): ("imports", 0.52, 0.52, None, "CHN", 0.6, None),
+        ("C2", "v"): ("exports", 0.52, 0.52, None, None, None, None),
+        ("C4a", "v"): ("imports", 0.6, 0.6, None, "CHN", 0.6, None),
+        ("C5", "v"): ("imports", 1.0, 1.0, None, None, None, None),
+        # Nobody but the sellers to NLD sells, and they sell to no one else.
+        ("S2", "v"): ("exports", 0.0, 0.0, None, "CHN", 0.6, None),
+        ("G2", "v"): ("imports", 0.8, 0.8, 0.6, None, None, None),
+        ("G3", "v"): ("imports", 2.88, 2.88, 0.6, None, None, None),
+        ("M", "q"): ("imports", 1.0, 1.0, None, None, None, None),
+        ("C1", "q"): ("imports", 1.0, 1.0, None, "CHN", 1.0, None),
+        ("C2", "q"): ("exports", 1.0, 1.0, None, None, None, None),
+        ("C4a", "q"): ("imports", 1.0, 1.0, None, "CHN", 1.0, None),
+        ("C5", "q"): ("imports", 1.0, 1.0, None, None, None, None),
+        ("S2", "q"): ("exports", 0.0, 0.0, None, "CHN", 1.0, None),
+        ("G2", "q"): ("imports", 0.8, 0.8, 1.0, None, None, None),
+        ("G3", "q"): ("imports", 8.0, 8.0, 1.0, None, None, None),
+        ("S1", "v"): sentinel,
+        ("S1", "q"): sentinel,
+    }
+    same(found, expected)
+
+
+def test_nothing_weighed_is_not_nothing_bought() -> None:
+    # One kusd from a country without a score, no tonnes at all: by mass unknown, not none; and a second product that
+    # is sold for less than a kusd.
+    held = Held(
+        direct(flows([(2020, K, "USA", "NLD", 1, None), (2020, ONLY_IN, "CHN", "NLD", 4, 1),
+                      (2020, ONLY_IN, "NLD", "CHN", 0.5, 1)]), "NLD", RISK)
+    )  # fmt: skip
+    found = cells(held, K)
+    for name, basis in (("M", "imports"), ("C1", "imports"), ("C4a", "imports"), ("C5", "imports"), ("S2", "exports"),
+                        ("G2", "imports"), ("G3", "imports")):  # fmt: skip
+        assert found[name, "q"] == (basis, None, None, None, None, None, "no_mass"), name
+    assert found["G2", "v"] == ("imports", None, None, 0.0, None, None, "no_governance_score")
+    assert found["value_without_mass", "v"] == ("imports", 1.0, 1.0, None, None, None, None)
+    assert held.value(ONLY_IN, "S1") == pytest.approx(8.0)
+
+
+def test_a_product_that_a_country_sells_to_itself_is_a_row() -> None:
+    held = Held(direct(flows([(2020, K, "NLD", "NLD", 3, 1), (2020, ONLY_IN, "CHN", "NLD", 4, 1)])))
+    assert held.value(K, "M") == 0.0
+    assert held.row(K, "C2")["reason"] == "no_exports_in_the_world"
+
+
+def test_a_bloc_that_is_no_union_buys_from_outside_within_itself() -> None:
+    # Members NLD, CHN and USA: NLD buys 10 from RUS, 30 from the member CHN and 20 from BEL; CHN buys 40 of NLD's.
+    # From outside the bloc: 30, of which 10 from outside the EU27. Within: 30 + 40; from the member CHN: 30.
+    # C5 = (10 + 30)/(30 + 70).
+    table = flows([(2020, K, "RUS", "NLD", 10, 2), (2020, K, "CHN", "NLD", 30, 3), (2020, K, "BEL", "NLD", 20, 4),
+                   (2020, K, "NLD", "CHN", 40, 5), (2020, K, "NLD", "BRA", 8, 1)])  # fmt: skip
+    with Engine() as engine:
+        base = engine.keep(flow_frame(engine.frame("flows", table)))
+        members = engine.frame("members", pa.table({"year": pa.array([2020] * 3, pa.int32()),
+                                                    "country": ["NLD", "CHN", "USA"]}))  # fmt: skip
+        union = engine.frame("union_", pa.table({"country": list(UNION)}))
+        held = Held(direct_indicators(engine, base, members, union, None, "BLOC", thresholds()))
+    assert held.value(K, "C5") == pytest.approx(0.4)
+    assert held.value(K, "C5", "q") == pytest.approx((2 + 3) / (6 + 8))
+    assert held.value(K, "C4a") == pytest.approx(1 / 3)
+    assert (K, "S1b", "v") not in held.rows
 
 
 # -- a random world in plain pandas --------------------------------------------------------------------------
