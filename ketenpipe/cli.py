@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from ketenpipe.dag.resources import Workspace
     from ketenpipe.dag.run import Progress
     from ketenpipe.observatory.reader import ReleaseInfo
     from ketenpipe.review.state import State
@@ -1082,16 +1083,40 @@ def shock(
 
     store = Store(_place(settings))
     seen = ChainYear.read(store, year)
-    reference = Workspace.of(settings).reference()
+    workspace = Workspace.of(settings)
+    reference = workspace.reference()
     members = {f: focus_members(reference, f, [seen.year])[seen.year] for f in seen.foci}
     who, what = country.strip().upper(), node.strip()
     wanted = [f.strip().upper() for f in focus] if focus else None
     rows = cut_by(seen, members, read_supply_mix(store, seen.year), who, what, share, wanted).to_pylist()
+    standing = _standing(workspace, seen.year)
     if as_json:
-        _print_json({"scenario": f"{who}:{what}:{share:g}", "year": seen.year, "words": WORDS, "rows": rows})
+        scenario = f"{who}:{what}:{share:g}"
+        _print_json({"scenario": scenario, "year": seen.year, "words": WORDS, "inputs": standing, "rows": rows})
         return
+    if standing is not None:
+        _err().print(standing, soft_wrap=True)
     names = {g: record.name_en for g, record in reference.groups.items()}
     _show_shock(rows, names, f"{who} stops {100 * share:g} % of its exports of {what}", seen.year, WORDS)
+
+
+def _standing(workspace: Workspace, year: int) -> str | None:
+    """A line where the tables that a shock reads were made of other inputs than those of now; else None."""
+    from ketenpipe.dag.versions import outdated
+    from ketenpipe.tables.registry import CHAIN_EDGES, CHAIN_NODES, EXPOSURE, ORIGIN_MIX, PRODUCTION, SUPPLY_MIX
+
+    read = (EXPOSURE, CHAIN_NODES, CHAIN_EDGES, PRODUCTION, ORIGIN_MIX, SUPPLY_MIX)
+    try:
+        names = outdated(workspace, read, year)
+    except KetenpipeError as error:
+        return f"Whether the tables are up to date cannot be told: {error}"
+    if not names:
+        return None
+    return (
+        f"Not made of the sources, the catalogue and the settings as they are now: {', '.join(names)}. Run 'ketenpipe "
+        "run'; options of that run (--sources, --catalogue, ...) are seen here only if ketenpipe.toml or the "
+        "environment state them."
+    )
 
 
 def _show_shock(rows: list[dict[str, Any]], names: dict[str, str], title: str, year: int, words: str) -> None:
@@ -1152,7 +1177,9 @@ def explain(
     indicator: Annotated[
         str,
         typer.Argument(
-            metavar="INDICATOR", help="Indicator by id or name (C1, hhi_import), or a named method.", show_default=False
+            metavar="INDICATOR",
+            help="Indicator by id or name (C1, hhi_import), a named method, or a component of substitutability.",
+            show_default=False,
         ),
     ],
     year: Annotated[int | None, typer.Option(help="Year of the data.", show_default="the newest")] = None,
@@ -1182,12 +1209,18 @@ def explain(
     """Walk one number of the latest release back to its sources, and say what would turn it."""
     if language not in ("en", "nl"):
         raise WrongUse(f"--language is en or nl, not '{language}'")
+    if sources is not None and not sources.is_dir():
+        raise WrongUse(f"--sources names {sources}, and there is no such folder")
     settings = load_settings(home=home, catalogue=catalogue, sources=None if sources is None else str(sources))
+    from dataclasses import replace
+
     from ketenpipe.dag.resources import Workspace
     from ketenpipe.observatory import reader
     from ketenpipe.observatory.explain_console import document, show
-    from ketenpipe.observatory.explain_release import Question, answer
+    from ketenpipe.observatory.explain_release import Question, answer, recipes
+    from ketenpipe.risk.substitution_settings import load_substitution_settings
     from ketenpipe.sources.archive import Archive
+    from ketenpipe.sources.criticality_inputs import load_criticality_inputs
     from ketenpipe.sources.places import embedded
     from ketenpipe.tables.store import Store
 
@@ -1197,7 +1230,14 @@ def explain(
     if settings.sources not in ("sample", "official"):
         folders.insert(0, Path(settings.sources))
     asked = Question(focus, code, indicator, year, tier, group, measure, basis)
-    found = answer(release, Store(place), workspace.reference(), asked, folders)
+    reference, dirs = workspace.reference(), workspace.reference_dirs
+    lists = replace(
+        recipes(release, workspace.icio_years),
+        parameters=load_criticality_inputs(*dirs, nodes=set(reference.nodes)),
+        limits=load_substitution_settings(*dirs),
+    )
+    hashes = dict(pair for part in ("parameters", "thresholds") for pair in workspace.lists()[part])
+    found = answer(release, Store(place), reference, asked, folders, lists, hashes)
     if as_json:
         _print_json(document(found))
     else:

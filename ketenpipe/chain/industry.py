@@ -68,6 +68,7 @@ class Focus:
         industries: the m industries of the focus.
         groups: the columns of each.
         made: output of each, shape (m).
+        without_region: members that the table has no region of, sorted; they are part of its rest of the world.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Focus:
     industries: Words
     groups: list[Indices]
     made: Array
+    without_region: tuple[str, ...] = ()
 
     @property
     def common(self) -> dict[str, Any]:
@@ -118,7 +120,8 @@ def focus_in(table: IcioTable, reference: Reference, name: str) -> Focus | None:
     groups = [np.flatnonzero(inside & (of == i)) for i in industries]
     made = np.array([np.maximum(table.OUT[g], 0.0).sum() for g in groups])
     member_of = (owner[np.newaxis, :] == countries[:, np.newaxis]).astype(np.float64)
-    return Focus(name, table, countries, member_of, countries != name, industries, groups, made)
+    lacking = tuple(sorted(members - {c for c, _ in table.labels}))
+    return Focus(name, table, countries, member_of, countries != name, industries, groups, made, lacking)
 
 
 def build_industry(
@@ -206,7 +209,7 @@ def _add_table(
             parts["industry_coefficients"].append(_coefficients(focus, economy, lean, foreign_sums, coefficients))
 
 
-def _endless(focus: Focus, words: Words) -> Words:
+def without_end(focus: Focus, words: Words) -> Words:
     """Why a focus's industries have no finite sum: the first reason among the columns (or rows) with output."""
     return np.array(
         [next((w for w in words[g[focus.table.OUT[g] > 0]] if w), None) for g in focus.groups], dtype=object
@@ -220,16 +223,16 @@ def _exposure(focus: Focus, economy: Leontief, lean: Leanings) -> pa.Table:
     by_country, total, sales = (
         np.where(alive, focus.member_of @ amounts, np.nan) for amounts in (lean.direct, lean.total, lean.sales)
     )
-    face, through, market = _shares(by_country), _shares(total), _shares(sales)
-    face_abroad, through_abroad = _abroad(by_country, foreign), _abroad(total, foreign)
+    face, through, market = shares_of(by_country), shares_of(total), shares_of(sales)
+    face_abroad, through_abroad = shares_abroad(by_country, foreign), shares_abroad(total, foreign)
     wide = foreign[:, np.newaxis] & (np.nan_to_num(through) >= HIDDEN_RATIO_FROM)
     shown = wide & (np.nan_to_num(face_abroad) > 0)
     hidden = np.where(shown, through_abroad / np.where(shown, face_abroad, 1.0), np.nan)
     reason = _first(
         shape,
         (np.broadcast_to(~alive, shape), "zero_output"),
-        *_cases(_endless(focus, economy.endless_inputs)),
-        *_cases(_endless(focus, economy.endless_sales)),
+        *_cases(without_end(focus, economy.endless_inputs)),
+        *_cases(without_end(focus, economy.endless_sales)),
         (np.isnan(face), "no_intermediate_inputs"),
         (foreign[:, np.newaxis] & np.isnan(face_abroad), "no_foreign_inputs"),
         (np.isnan(market), "no_intermediate_sales"),
@@ -247,6 +250,7 @@ def _exposure(focus: Focus, economy: Leontief, lean: Leanings) -> pa.Table:
         face_value_foreign=face_abroad,
         look_through_foreign=through_abroad,
         hidden_ratio=hidden,
+        members_without_region=" ".join(focus.without_region) or None,
         reason=reason,
     )
 
@@ -285,7 +289,7 @@ def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) 
     """
     alive = focus.alive
     made = np.where(alive, focus.made, np.nan)
-    no_end, sales = _endless(focus, economy.endless_inputs), _endless(focus, economy.endless_sales)
+    no_end, sales = without_end(focus, economy.endless_inputs), without_end(focus, economy.endless_sales)
     behind = ((~alive, "zero_output"), *_cases(no_end))
     industries = {**focus.common, "industry": focus.industries}
     found = []
@@ -335,7 +339,7 @@ def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) 
     spent = np.where(economy.alive, focus.table.VA + focus.table.TLS, 0.0)
     rate = spent / np.where(economy.alive, economy.output, 1.0)
     added = np.where(alive, np.abs(focus.member_of @ (rate[:, np.newaxis] * (lean.made + lean.total))), np.nan)
-    shares = _shares(added)
+    shares = shares_of(added)
     found.append(
         _block(
             INDUSTRY_MEASURES,
@@ -356,7 +360,7 @@ def _measures(focus: Focus, economy: Leontief, lean: Leanings, to_final: Array) 
 def _concentration(focus: Focus, name: str, amounts: Array, endless: Words) -> list[pa.Table]:
     """HHI and top supplier among foreign origins; null where there is nothing foreign, or no end (``endless``)."""
     by_country = np.where(focus.alive, focus.member_of @ amounts, np.nan)
-    shares = _abroad(by_country, focus.foreign)
+    shares = shares_abroad(by_country, focus.foreign)
     hhi = np.nansum(shares**2, axis=0)
     known = ~np.isnan(shares[focus.foreign]).any(axis=0) & focus.foreign.any()
     hhi = np.where(known, hhi, np.nan)
@@ -410,7 +414,7 @@ def _extractions(
     market = np.full(len(countries), np.nan)
     inputs = np.full((len(countries), len(focus.industries)), np.nan)
     endless = np.full(len(countries), None, dtype=object)
-    behind = _endless(focus, economy.endless_inputs)
+    behind = without_end(focus, economy.endless_inputs)
     weights = group_of * economy.output[users][:, np.newaxis]
     weights = weights / np.where(focus.alive, weights.sum(axis=0), 1.0)
     for k, country in enumerate(countries):
@@ -461,7 +465,7 @@ def _coefficients(focus: Focus, economy: Leontief, lean: Leanings, foreign_sums:
     """Rows of industry_coefficients, see :class:`ketenpipe.chain.leontief.Importance`."""
     outside = focus.member_of[focus.foreign].sum(axis=0) > 0
     importance = Importance(economy, outside, foreign_sums)
-    behind = _endless(focus, economy.endless_inputs)
+    behind = without_end(focus, economy.endless_inputs)
     labels = focus.table.labels
     rows = []
     for k, industry in enumerate(focus.industries):
@@ -484,7 +488,7 @@ def _coefficients(focus: Focus, economy: Leontief, lean: Leanings, foreign_sums:
     return INDUSTRY_COEFFICIENTS.conform(rows)
 
 
-def _shares(values: Array) -> Array:
+def shares_of(values: Array) -> Array:
     """Shares along the first axis, negative amounts as none; NaN where there is nothing to share."""
     positive = np.maximum(values, 0.0)
     total = positive.sum(axis=0)
@@ -492,11 +496,11 @@ def _shares(values: Array) -> Array:
     return np.where(known, np.minimum(positive / np.where(known, total, 1.0), 1.0), np.nan)
 
 
-def _abroad(values: Array, foreign: npt.NDArray[np.bool_]) -> Array:
+def shares_abroad(values: Array, foreign: npt.NDArray[np.bool_]) -> Array:
     """Shares among foreign origins; NaN for the focus itself, and where next to nothing of all amounts is foreign."""
     outside = np.where(foreign[:, np.newaxis], values, 0.0)
     none = np.maximum(outside, 0.0).sum(axis=0) <= TRACE * np.maximum(values, 0.0).sum(axis=0)
-    return np.where(foreign[:, np.newaxis] & ~none, _shares(outside), np.nan)
+    return np.where(foreign[:, np.newaxis] & ~none, shares_of(outside), np.nan)
 
 
 def _ranks(values: Array) -> Array:

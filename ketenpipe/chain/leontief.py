@@ -116,11 +116,11 @@ class Leontief:
 
     def forward(self, columns: Array) -> Array:
         """``L b``, shape of ``b``: (n) or (n, k)."""
-        return lu_solve(self._factors, columns, trans=1, check_finite=False)
+        return _solve(self._factors, columns, transposed=True)
 
     def backward(self, rows: Array) -> Array:
         """``L' b``, shape of ``b``: (n) or (n, k)."""
-        return lu_solve(self._factors, rows, trans=0, check_finite=False)
+        return _solve(self._factors, rows, transposed=False)
 
     def step(self, columns: Array) -> Array:
         """``A b``: one tier further up. Shape of ``b``."""
@@ -144,7 +144,7 @@ class Leontief:
 
     def rows(self, of: Indices) -> Array:
         """Rows ``of`` of L, transposed: ``L'E``, shape (n, len(of))."""
-        unit = np.zeros((len(self.output), len(of)), order="F")
+        unit = _columns(len(self.output), len(of))
         unit[of, np.arange(len(of))] = 1.0
         return self.backward(unit)
 
@@ -198,8 +198,7 @@ def leanings(economy: Leontief, groups: Sequence[Indices], depth: int, rows: Arr
         rows: ``L'E`` of every group, shape (n, m), if known already.
     """
     n, m = len(economy.output), len(groups)
-    made = np.zeros((n, m), order="F")
-    members = np.zeros((n, m), order="F")
+    made, members = _columns(n, m), _columns(n, m)
     direct = np.zeros((n, m))
     for k, columns in enumerate(groups):
         made[columns, k] = np.where(economy.alive[columns], economy.output[columns], 0.0)
@@ -289,9 +288,10 @@ class Importance:
     ``dL/da_pq = L e_p e_q' L`` (Sherman-Morrison, to first order), the elasticity is ``(a_pq/FIR) dFIR/da_pq = a_pq
     (L m)_q [(1_f'L)_p / N - (1'L)_p / T]``: positive where a larger coefficient makes the industry lean more on abroad.
 
-    Best first with a bound: for a column q no coefficient exceeds ``(L m)_q max(max_p a_pq (1_f'L)_p / N,
-    max_p a_pq (1'L)_p / T)``, both maxima taken once for all industries. Columns are opened from the largest bound
-    down until the k-th best cannot be beaten: the top k are exact, nothing else is looked at.
+    Best first with a bound: for a column q no coefficient exceeds ``|L m|_q max(max_p |a_pq (1_f'L)_p| / N,
+    max_p |a_pq (1'L)_p| / T)``, both maxima taken once for all industries; where negative deliveries give some p sums
+    of opposite sign, the sum of the two instead. Columns are opened from the largest bound down until the k-th best
+    cannot be beaten: the top k are exact, nothing else is looked at.
 
     Source: Sherman & Morrison 1950; Sonis & Hewings (fields of influence), Schintke & Staeglin (recalled).
     """
@@ -301,6 +301,7 @@ class Importance:
         self._economy = economy
         self._foreign = foreign
         self._sums = foreign_sums
+        self._together = np.add if (foreign_sums * economy.column_sums < 0).any() else np.maximum
         scale = _one_over(economy.output)
         n = len(scale)
         self._most_foreign, self._most_total = np.zeros(n), np.zeros(n)
@@ -325,12 +326,12 @@ class Importance:
 
         Returns an empty list where the industry has no inputs or no foreign ones.
         """
-        through = np.maximum(made + total, 0.0)
+        through = made + total
         foreign, everything = float(total[self._foreign].sum()), float(total.sum())
         if not everything > TRACE * made.sum() or not foreign > TRACE * everything:
             return []
         weight = self._sums / foreign - self._economy.column_sums / everything
-        bound = through * np.maximum(self._most_foreign / foreign, self._most_total / everything)
+        bound = np.abs(through) * self._together(self._most_foreign / foreign, self._most_total / everything)
         scale = _one_over(self._economy.output)
         best: list[tuple[float, int, int, float]] = []
         for q in np.argsort(-bound, kind="stable"):
@@ -361,7 +362,7 @@ def _factorise(z: Array, output: Array) -> tuple[tuple[Array, Indices], Array]:
             factors = lu_factor(system.T, overwrite_a=True, check_finite=False)
     except LinAlgWarning as error:
         raise _singular() from error
-    sums = lu_solve(factors, np.ones(len(output)), trans=0, check_finite=False)
+    sums = _solve(factors, np.ones(len(output)), transposed=False)
     if not np.isfinite(sums).all() or np.abs(sums).max(initial=0.0) > LARGEST_NORM:
         raise _singular()
     if sums.min(initial=1.0) < 1.0 - 1e-9 and z.min() >= 0:
@@ -371,6 +372,16 @@ def _factorise(z: Array, output: Array) -> tuple[tuple[Array, Indices], Array]:
             "check the table's output row against its deliveries",
         )
     return factors, sums
+
+
+def _solve(factors: tuple[Array, Indices], right: Array, *, transposed: bool) -> Array:
+    """The solution for ``(I - A)'``, or for ``I - A`` where transposed; the input was looked at when factorised."""
+    return lu_solve(factors, right, trans=int(transposed), check_finite=False)
+
+
+def _columns(rows: int, count: int) -> Array:
+    """Nothing yet, column after column in memory as LAPACK solves them."""
+    return np.zeros((rows, count), order="F")
 
 
 def _loops(z: Array, output: Array, graph: csr_array) -> list[tuple[Indices, str]]:

@@ -185,8 +185,8 @@ def balance(
     else:
         missing = listed & np.isnan(statistic)
         base = np.where(listed & ~missing, np.nan_to_num(statistic), 0.0)
-        made = np.where(missing, proxy, np.maximum(base, surplus))
-        made = np.maximum(made, 0.0)
+        # A listed null has a base of 0, which leaves it the proxy.
+        made = np.maximum(np.maximum(base, surplus), 0.0)
         raised = made - base
         with np.errstate(divide="ignore", invalid="ignore"):
             imputed = np.where(made > 0, raised / made, 0.0)
@@ -285,7 +285,6 @@ def without_subtraction(flows: Array, slack: Array, targets: Array) -> Array:
             sent = x[:k, k] / pivots[k]
             y[:k] += sent[:, np.newaxis] * y[k]
             x[:k, :k] += sent[:, np.newaxis] * x[k, :k]
-            np.fill_diagonal(x[:k, :k], 0.0)
             enters[:k] += enters[k] / pivots[k] * x[k, :k]
         for k in range(len(x)):
             y[k] = (y[k] + x[k, :k] @ y[:k]) / pivots[k]

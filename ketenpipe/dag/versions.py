@@ -276,6 +276,27 @@ class Versions:
         return known is not None and known.made_of == self.wanted(key, partition)
 
 
+def outdated(workspace: Workspace, tables: Iterable[Table], year: int) -> list[str]:
+    """Which of some tables, of those by year that year, are not what would be made of the inputs as they are now.
+
+    Inputs are the sources, the catalogue and the settings of the workspace; a table that did not pass its checks counts
+    too. Nothing is refused: a table that is read as it lies says by this what it is.
+
+    Returns:
+        Their names, in the order given.
+
+    Raises:
+        KetenpipeError: the inputs cannot be read.
+    """
+    versions = Versions(workspace)
+    with workspace.pinned():
+        return [
+            table.name
+            for table in tables
+            if not versions.fresh(dg.AssetKey([table.folder, table.name]), str(year) if table.partitioned else None)
+        ]
+
+
 def table_of(key: dg.AssetKey) -> Table | None:
     """The contract of an asset's table; None for an asset that is no table."""
     table = TABLES.get(key.path[-1])

@@ -19,10 +19,12 @@ import pyarrow.compute as pc
 
 from ketenpipe.chain.catalogue import Reference
 from ketenpipe.observatory.explain_book import Book, Item, Row, largest_first
-from ketenpipe.observatory.explain_figures import MOST, PARTS, WORLD_MIX, Figures, Found, Part, limit_of, same, yes_no
+from ketenpipe.observatory.explain_components import COMPOSITE, component_found
+from ketenpipe.observatory.explain_figures import MOST, PARTS, WORLD_MIX, Found, Part, limit_of, same, yes_no
 from ketenpipe.observatory.explain_methods import Verdicts
-from ketenpipe.observatory.explain_words import Percent, Words, reasons, say
-from ketenpipe.risk.definitions import INDICATORS, METHODS, Definition
+from ketenpipe.observatory.explain_walks import Walks
+from ketenpipe.observatory.explain_words import Cut, Percent, Words, joined, reasons, say, with_unit
+from ketenpipe.risk.definitions import COMPONENTS, INDICATORS, METHODS, Definition
 from ketenpipe.risk.published import PUBLISHED
 from ketenpipe.risk.robustness import words_for
 from ketenpipe.risk.thresholds import Thresholds
@@ -164,7 +166,7 @@ def _newest(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
 def rows_of(item: Item, year: int, row: Row, parts: Iterable[Part]) -> list[dict[str, object]]:
     """The parts of an explanation as rows of contract ``explanations``, in reading order."""
     ordered = sorted(parts, key=lambda p: PARTS.index(p.part))
-    named = "indicator" if "indicator" in row else "method"
+    named = next(name for name in ("indicator", "method", "component") if name in row)
     return [
         {
             "focus": item.focus, "level": item.level, "code": item.code, "hs_revision": item.hs_revision,
@@ -189,14 +191,15 @@ def explain_figure(book: Book, item: Item, year: int, row: Row, most: int = MOST
         row: its row of ``indicators``.
         most: flows named by themselves.
     """
-    found = Figures(book, most).found(item, year, row)
+    found = Walks(book, most).found(item, year, row)
     name = row["indicator"]
     text = say(
-        "{n} of {about} for {focus}, {y}: {v}{u}; {measure}{basis}",
-        "{n} van {about} voor {focus}, {y}: {v}{u}; {measure}{basis}",
+        "{n} of {about} for {focus}, {y}: {v}; {measure}{basis}",
+        "{n} van {about} voor {focus}, {y}: {v}; {measure}{basis}",
         n=_titled(INDICATORS, name), about=book.about(item), focus=book.country(item.focus), y=year,
-        v=yes_no(None if row["value"] is None else row["value"] > 0) if row["unit"] == "0/1" else row["value"],
-        u="" if row["unit"] == "0/1" else f" {row['unit']}", measure=_then(MEASURES[row["measure"]]),
+        v=yes_no(None if row["value"] is None else row["value"] > 0) if row["unit"] == "0/1"
+        else with_unit(row["value"], row["unit"]),
+        measure=_then(MEASURES[row["measure"]]),
         basis=BASES.get(row["basis"], Words(row["basis"], row["basis"])),
     )  # fmt: skip
     parts = [Part("figure", "value", text, row["value"], row["unit"], row["country"])]
@@ -212,7 +215,7 @@ def explain_figure(book: Book, item: Item, year: int, row: Row, most: int = MOST
         parts.append(Part("figure", "confidence", say("confidence {c}", "betrouwbaarheid {c}",
                                                       c=_CONFIDENCE[row["confidence"]])))  # fmt: skip
     parts += _interval(book, row)
-    parts += _again(found, row["value"])
+    parts += again(found, row["value"], row["reason"])
     parts += _formula(book, name, found, row)
     parts += found.parts
     parts += _no_turn(parts, limit_of(book, name) is not None or name in _TURNING)
@@ -255,13 +258,14 @@ def explain_verdict(book: Book, item: Item, year: int, row: Row, most: int = MOS
     # Robustness counts these alternatives among others; beside it they would be a second count of the same.
     if row["agreement"] is not None and book.beside("robustness", row) is None:
         text = say("{a} of {n} alternatives give the same verdict", "{a} van {n} alternatieven geeft hetzelfde oordeel",
-                   a=Percent(row["agreement"]), n=row["alternatives"])  # fmt: skip
+                   a=Cut(row["agreement"]), n=row["alternatives"])  # fmt: skip
         if row["flips_on"]:
             text = text + say("; it turns on: {f}", "; het slaat om bij: {f}", f=row["flips_on"])
         parts.append(Part("figure", "agreement", text, row["agreement"], "share"))
     parts += _robustness(book, row)
+    parts += _drawn(book, row)
     raw = flagged if flagged is not None else indicated
-    parts += _again(found, None if raw is None else float(raw))
+    parts += again(found, None if raw is None else float(raw), row["reason"])
     parts += _formula(book, name, found, row)
     parts += found.parts
     parts += _no_turn(parts, True)
@@ -272,6 +276,54 @@ def explain_verdict(book: Book, item: Item, year: int, row: Row, most: int = MOS
     return parts
 
 
+def explain_component(book: Book, item: Item, year: int, row: Row, most: int = MOST) -> list[Part]:
+    """How one component of substitutability, or the composite, comes about; see :func:`explain_figure`.
+
+    Args:
+        row: its row of ``substitutability``.
+    """
+    found = component_found(book, item, year, row, most)
+    name = row["component"]
+    text = say(
+        "{n}, substitutability of {about} for {focus}, {y}: {v}; {measure}{d}",
+        "{n}, vervangbaarheid van {about} voor {focus}, {y}: {v}; {measure}{d}",
+        n=_titled(COMPONENTS, name), about=book.about(item), focus=book.country(item.focus), y=year,
+        v=with_unit(row["value"], row["unit"]), measure=_then(MEASURES[row["measure"]]),
+        d=_DIMENSIONS[row["dimension"]],
+    )  # fmt: skip
+    parts = [Part("figure", "value", text, row["value"], row["unit"])]
+    if name != COMPOSITE and row["low"] is not None and row["high"] is not None and row["low"] != row["high"]:
+        bounds = say("what is unknown allows {l} to {h}", "wat onbekend is laat {l} tot {h} toe",
+                     l=row["low"], h=row["high"])  # fmt: skip
+        parts.append(Part("figure", "bounds", bounds, row["high"], row["unit"]))
+    if row["confidence"]:
+        text = say("confidence {c}", "betrouwbaarheid {c}", c=_CONFIDENCE[row["confidence"]])
+        parts.append(Part("figure", "confidence", text))
+    parts += again(found, row["value"], row["reason"])
+    parts.append(Part("formula", "definition", Words(COMPONENTS[name].formula, COMPONENTS[name].formula)))
+    if found.formula is not None:
+        parts.append(Part("formula", "numbers", found.formula))
+    version = say("method version {v}; {s}", "methodeversie {v}; {s}", v=row["method_version"], s=row["source"])
+    parts.append(Part("formula", "method_version", version))
+    parts += found.parts
+    parts.append(Part("turn", "none", Words(
+        "components and their composite have no limit and turn no flag by themselves",
+        "onderdelen en hun geheel hebben geen grens en doen zelf geen signaal omslaan",
+    )))  # fmt: skip
+    parts += _missing(row["reason"])
+    window = 0 if book.lists.limits is None else book.lists.limits.entry.window
+    back = window if name in ("entries", "entry_share", "exits", COMPOSITE) else WINDOW if name == "persistence" else 0
+    parts += sources(book, item, range(year - back, year + 1), kinds_of(item, row), lists_of(book, item, row))
+    return parts
+
+
+_DIMENSIONS = {
+    "domestic": Words("at home", "in eigen land"),
+    "supplier": Words("by other suppliers", "door andere leveranciers"),
+    "product": Words("by another product", "door een ander product"),
+    "time": Words("over the years", "in de loop van de jaren"),
+    "composite": Words("all dimensions together", "alle kanten samen"),
+}
 _CONFIDENCE = {"high": Words("high", "hoog"), "medium": Words("medium", "middel"), "low": Words("low", "laag")}
 
 
@@ -302,15 +354,27 @@ def _then(words: Words) -> Words:
     return Words(words.en and f"{words.en}, ", words.nl and f"{words.nl}, ")
 
 
-def _again(found: Found, value: float | None) -> list[Part]:
-    """Whether the figure comes out when it is computed again from the rows that are named."""
+def again(found: Found, value: float | None, reason: str | None) -> list[Part]:
+    """Whether the figure comes out when it is computed again from the rows that are named.
+
+    Args:
+        found: computed again.
+        value: as it is stated.
+        reason: of its row: why it is null.
+    """
     if not found.known:
         text = Words("not computed again", "niet nagerekend")
         if found.absent is not None:
             text = say("not computed again: {w}", "niet nagerekend: {w}", w=found.absent)
         return [Part("figure", "recomputed", text)]
     holds = same(found.value, value)
-    if holds:
+    if holds and value is None:
+        why = joined([words for _, words in reasons(reason)], ", ")
+        if not why.en:
+            why = Words("the rows hold nothing about it", "de rijen zeggen er niets over")
+        text = say("null: {w}; computed again there is no figure either",
+                   "leeg: {w}; nagerekend is er ook geen cijfer", w=why)  # fmt: skip
+    elif holds:
         text = say(
             "computed again from the rows below: {v}, the same", "nagerekend uit de rijen hieronder: {v}, gelijk",
             v=found.value,
@@ -353,6 +417,7 @@ _FAMILIES = {
     "production": Words("production", "de productie"),
     "governance": Words("the governance scores", "de bestuursscores"),
     "intensities": Words("the intensities of the chain", "de intensiteiten van de keten"),
+    "input_output": Words("the input-output table", "de input-outputtabel"),
 }
 
 
@@ -363,7 +428,7 @@ def _interval(book: Book, row: Row) -> list[Part]:
         return []
     if row["unit"] == "0/1" and held.get("flag_share") is not None:
         text = say("the answer is yes in {s} of {n} draws", "het antwoord is ja in {s} van {n} trekkingen",
-                   s=Percent(held["flag_share"]), n=held.get("draws"))  # fmt: skip
+                   s=Cut(held["flag_share"]), n=held.get("draws"))  # fmt: skip
         parts = [Part("figure", "flag_share", text, held["flag_share"], "share")]
     else:
         parts = [
@@ -375,7 +440,7 @@ def _interval(book: Book, row: Row) -> list[Part]:
     if row["unit"] != "0/1" and held.get("flag_share") is not None:
         parts.append(Part("figure", "flag_share", say(
             "it lies beyond its limit in {s} of the draws", "het ligt in {s} van de trekkingen over de grens",
-            s=Percent(held["flag_share"]),
+            s=Cut(held["flag_share"]),
         ), held["flag_share"], "share"))  # fmt: skip
     if held.get("rank_low") is not None and held.get("rank_high") is not None:
         parts.append(Part("figure", "rank", say(
@@ -404,7 +469,7 @@ def _robustness(book: Book, row: Row) -> list[Part]:
     if held.get("draw_agreement") is not None:
         parts.append(Part("figure", "draw_agreement", say(
             "{s} of {n} draws give the same verdict", "{s} van {n} trekkingen geeft hetzelfde oordeel",
-            s=Percent(held["draw_agreement"]), n=held.get("draws"),
+            s=Cut(held["draw_agreement"]), n=held.get("draws"),
         ), held["draw_agreement"], "share"))  # fmt: skip
     if held.get("matters_most"):
         parts.append(Part("figure", "matters_most", say(
@@ -412,6 +477,19 @@ def _robustness(book: Book, row: Row) -> list[Part]:
             m=Words(*words_for(held["matters_most"])),
         )))  # fmt: skip
     return parts
+
+
+def _drawn(book: Book, row: Row) -> list[Part]:
+    """How often the method flags in the Monte Carlo, where the home has it."""
+    held = book.beside("drawn_verdicts", row)
+    if held is None or held["flagged_share"] is None:
+        return []
+    text = say("it flags in {s} of {n} draws", "het slaat aan in {s} van {n} trekkingen", s=Cut(held["flagged_share"]),
+               n=held["draws"])  # fmt: skip
+    if held["told_share"] is not None and held["told_share"] < 1.0:
+        text = text + say("; a verdict may be told in {s}", "; een oordeel kan worden gegeven in {s}",
+                          s=Cut(held["told_share"]))  # fmt: skip
+    return [Part("figure", "drawn", text, held["flagged_share"], "share")]
 
 
 def _float(value: object) -> float | None:
@@ -529,7 +607,13 @@ def kinds_of(item: Item, row: Row) -> tuple[str, ...]:
 
 
 #: What rests on figures of the EC's studies.
-_PARAMETERISED = ("S4a", "S4b", "S4c", "G5", "EI", "ec_criticality")
+_PARAMETERISED = (
+    "S4a", "S4b", "S4c", "G5", "EI", "ec_criticality", "eol_rir", "substitution_index", COMPOSITE,
+)  # fmt: skip
+#: Components that rest on production and on who makes nothing.
+_TRACED_COMPONENTS = (
+    "own_share", "production_over_imports", "origins", "origins_stable", "origins_partners", COMPOSITE,
+)  # fmt: skip
 
 
 def lists_of(book: Book, item: Item, row: Row) -> tuple[str, ...]:
@@ -537,9 +621,12 @@ def lists_of(book: Book, item: Item, row: Row) -> tuple[str, ...]:
     lists = ["blocs.csv"] if item.focus in book.reference.bloc_names else []
     if item.level in ("node", "group"):
         lists += ["groups.csv", "nodes.csv"]
-    name = row.get("method") or row["indicator"]
+    name = row.get("method") or row.get("component") or row["indicator"]
     if name in _PARAMETERISED:
         lists.append("material_parameters.csv")
+    if "component" in row:
+        made = ["non_producers.csv", "producer_lists.csv", "production_links.csv"]
+        return (*lists, *(made if name in _TRACED_COMPONENTS else []))
     if row.get("basis") == "published":
         return tuple(lists)
     chain = name in ("indirect_specific", "indirect_global") or name.startswith(("X", "hidden_exposure"))

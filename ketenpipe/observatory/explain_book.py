@@ -8,20 +8,25 @@ The tables hold what is asked for only: a group's newest years, or the few codes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from ketenpipe.chain.catalogue import Reference
+from ketenpipe.chain.proportional import recipe_year
 from ketenpipe.chain.tracing import UNKNOWN, focus_members
 from ketenpipe.chain.worldmix import WorldMix, code_mix, material_mix, node_mix
 from ketenpipe.observatory.explain_words import Words, note
 from ketenpipe.risk.direct import EU27
 from ketenpipe.risk.methods import SET_LEVEL
+from ketenpipe.risk.substitution_settings import SubstitutionSettings
 from ketenpipe.risk.thresholds import Thresholds
+from ketenpipe.sources.criticality_inputs import CriticalityInputs
+from ketenpipe.sources.icio import IcioTable
 
 Row = dict[str, Any]
 
@@ -83,30 +88,87 @@ class Trade:
     flows: int = 0
 
 
+def _no_recipe(year: int) -> IcioTable | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What an explanation needs beside the tables; what is not given leaves out what rests on it.
+
+    Args:
+        parameters: recycling rates, substitution indices and end uses.
+        limits: cut-offs, normalisations and weights of substitutability.
+        partners: blocs and countries whose supply counts as friendly.
+        recipe: gives the input-output table of a year, as it was read for the release; None where it is not at hand.
+        recipe_years: the years that have one.
+    """
+
+    parameters: CriticalityInputs | None = None
+    limits: SubstitutionSettings | None = None
+    partners: tuple[str, ...] = ()
+    recipe: Callable[[int], IcioTable | None] = _no_recipe
+    recipe_years: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class OwnForm:
+    """What the members of a focus make of the very form that is traded, in tonnes.
+
+    Args:
+        tonnes: per country, above 0.
+        estimated: the part that stands for countries that a statistic lists without a figure.
+        unlisted: those countries.
+        basis: observed or producer_list.
+    """
+
+    tonnes: Mapping[str, float]
+    estimated: float
+    unlisted: tuple[str, ...]
+    basis: str
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(self.tonnes.values())
+
+
 class Book:
     """Rows by what they are about.
 
     Args:
         tables: by name, as far as they are there: of the release ``indicators, flags, supply_mix, exposure,
-            chain_nodes, paths, country_risk, sources, labels, uncertainty, robustness, product_tiers,
-            industry_exposure``; of the home
-            ``baci_flows, mining_production, tracing, production, origin_mix``. A table that is not there leaves out
-            what rests on it, and the explanation says so.
+            chain_nodes, paths, country_risk, sources, labels, uncertainty, robustness, substitutability,
+            product_tiers, product_uses, product_industries, industry_exposure, industry_tiers, industry_measures``; of
+            the home ``baci_flows, mining_production, tracing, production, origin_mix, elasticity, hs_weights,
+            icio_accounts, drawn_verdicts``. A table that is not there leaves out what rests on it, and the explanation
+            says so.
         reference: the catalogue: members of blocs, producer lists.
         thresholds: the cut-offs that the release was made with.
+        lists: what else the figures rest on.
     """
 
-    def __init__(self, tables: Mapping[str, pa.Table], reference: Reference, thresholds: Thresholds) -> None:
+    def __init__(
+        self, tables: Mapping[str, pa.Table], reference: Reference, thresholds: Thresholds, lists: Lists | None = None
+    ) -> None:
         self._tables, self.reference, self.thresholds = tables, reference, thresholds
+        self.lists = lists or Lists()
+        self._recipes: dict[int, IcioTable | None] = {}
         self._figures: dict[tuple[Item, int], list[Row]] = {}
         for row in self.rows("indicators"):
             self._figures.setdefault((Item.of(row), row["year"]), []).append(row)
+        self._components: dict[tuple[Item, int], list[Row]] = {}
+        for row in self.rows("substitutability"):
+            self._components.setdefault((Item.of(row), row["year"]), []).append(row)
         self._verdicts: dict[tuple[Item, int], list[Row]] = {}
         for row in self.rows("flags"):
             self._verdicts.setdefault((Item.of(row), row["year"]), []).append(row)
         self._suppliers = _by(self.rows("supply_mix"), "focus", "hs_revision", "code", "year")
         self._exposure = _by(self.rows("exposure"), "focus", "group", "node", "year")
-        self._industries = _by(self.rows("industry_exposure"), "focus", "industry", "year")
+        self._industries = {
+            name: _by(self.rows(name), "focus", "industry", "year")
+            for name in ("industry_exposure", "industry_tiers", "industry_measures")
+        }
         self._paths = _by(self.rows("paths"), "focus", "group", "node", "year")
         self._nodes = {(r["group"], r["node"]): r for r in self.rows("chain_nodes")}
         self._traced = _by(self.rows("tracing"), "focus", "hs_revision", "code", "year", "measure")
@@ -121,9 +183,7 @@ class Book:
         self._trade: dict[tuple[str, str, tuple[str, ...], int], Trade] = {}
         mining = tables.get("mining_production")
         self._mining = None if mining is None or not mining.num_rows else mining.to_pandas()
-        self._more = {
-            name: _by(self.rows(name), *KEY[name]) for name in ("uncertainty", "robustness") if name in tables
-        }
+        self._more = {name: _by(self.rows(name), *keys) for name, keys in KEY.items() if name in tables}
 
     def has(self, table: str) -> bool:
         """Whether the table is there."""
@@ -177,6 +237,22 @@ class Book:
         """All verdicts on an item in a year."""
         return self._verdicts.get((item, year), [])
 
+    def components(self, item: Item, year: int) -> list[Row]:
+        """The components of substitutability of an item and year, and their composite."""
+        return self._components.get((item, year), [])
+
+    def of_all(self, indicator: str, focus: str, level: str, year: int) -> list[Row]:
+        """The figures of an indicator of everything at a level, as far as they were read."""
+        return self._levels.get((indicator, focus, level, year), [])
+
+    def years_of(self, indicator: str, focus: str, level: str = "industry") -> list[int]:
+        """The years that an indicator was read of, at a level."""
+        return sorted({y for name, f, at, y in self._levels if (name, f, at) == (indicator, focus, level)})
+
+    @cached_property
+    def _levels(self) -> dict[tuple[Any, ...], list[Row]]:
+        return _by((r for rows in self._figures.values() for r in rows), "indicator", "focus", "level", "year")
+
     def flagged(self, item: Item, year: int) -> set[str] | None:
         """The codes that a method flags in a year, at the level of its set; None where nothing is known of the year."""
         level = SET_LEVEL.get(item.code, "hs6")
@@ -190,7 +266,7 @@ class Book:
         return {row["code"] for row in held if row["flagged"]} if held else None
 
     def beside(self, table: str, row: Mapping[str, Any]) -> Row | None:
-        """The row of ``uncertainty`` or ``robustness`` that belongs to a figure or verdict; None if there is none."""
+        """The row of a table of :data:`KEY` that belongs to a figure or verdict; None if there is none."""
         if table not in self._more:
             return None
         found = self._more[table].get(tuple(row[k] for k in KEY[table]), [])
@@ -281,6 +357,17 @@ class Book:
                 trade.sold.setdefault(seller, Amount()).add(value, tonnes)
         return trade
 
+    def pairs(self, item: Item, year: int) -> dict[tuple[str, str], Amount] | None:
+        """What every country sells to every other, summed over the item's codes; None without the flows."""
+        if self._flows is None or item.hs_revision is None:
+            return None
+        found: dict[tuple[str, str], Amount] = {}
+        for code in self.codes(item):
+            for exporter, importer, value, tonnes in self._flows.get((item.hs_revision, code, year), []):
+                if exporter != importer:
+                    found.setdefault((exporter, importer), Amount()).add(value, tonnes)
+        return found
+
     def _flow_index(self) -> dict[tuple[str, str, int], list[tuple[str, str, float, float | None]]] | None:
         table = self._tables.get("baci_flows")
         if table is None:
@@ -310,9 +397,28 @@ class Book:
         """Rows of ``exposure`` of a node of the item's group."""
         return self._exposure.get((item.focus, item.group, node, year), [])
 
-    def industry(self, item: Item, year: int) -> list[Row]:
-        """Where an industry's inputs come from and its sales go, per country (table ``industry_exposure``)."""
-        return self._industries.get((item.focus, item.code, year), [])
+    def industry(self, item: Item, year: int, table: str = "industry_exposure") -> list[Row]:
+        """Rows of an industry in ``industry_exposure``, ``industry_tiers`` or ``industry_measures``."""
+        return self._industries[table].get((item.focus, item.code, year), [])
+
+    def industry_of(self, item: Item) -> str | None:
+        """The industry that a code is joined to; None where there is none."""
+        return self._joined.get((item.hs_revision, item.code))
+
+    @cached_property
+    def _joined(self) -> dict[tuple[str | None, str], str]:
+        return {(r["hs_revision"], r["code"]): r["industry"] for r in self.rows("product_industries")}
+
+    def recipe(self, year: int) -> IcioTable | None:
+        """The input-output table of a year, as it was read for the release."""
+        if year not in self._recipes:
+            self._recipes[year] = self.lists.recipe(year)
+        return self._recipes[year]
+
+    def recipe_for(self, year: int) -> IcioTable | None:
+        """The input-output table that a year of trade is joined to."""
+        chosen = recipe_year(self.lists.recipe_years, year)
+        return None if chosen is None else self.recipe(chosen)
 
     def own_supply(self, item: Item, year: int) -> dict[str, float] | None:
         """Traced supply of the item's own codes, combined by consumption, where that is 0 by supply.
@@ -380,6 +486,108 @@ class Book:
             listed = code_mix(self.reference, None, item.hs_revision or "", material, year)
         return None if listed is None else (listed, {})
 
+    def material_of(self, item: Item) -> str:
+        """The material of the production statistics that an item belongs to; empty where there is none.
+
+        Of a code that of its link; of a node its own, else the one that all its codes are linked to.
+        """
+        node = self.node_of(item)
+        own = "" if node is None else self.reference.nodes[node].material
+        if own or item.hs_revision is None:
+            return own
+        links = [self.reference.production_link(code, item.hs_revision) for code in self.codes(item)]
+        named = {"" if link is None else link.material for link in links}
+        return named.pop() if len(named) == 1 else ""
+
+    def nodes_named(self, item: Item) -> tuple[str, ...]:
+        """The nodes that a cited figure may name for an item: its own, or those that hold its code."""
+        if item.level != "hs6":
+            node = self.node_of(item)
+            return () if node is None else (node,)
+        return self.reference.nodes_with_code(item.code, str(item.hs_revision))
+
+    def own_form(self, item: Item, year: int) -> OwnForm | None:
+        """What the focus makes of the traded form; None where neither a statistic nor a cited list measures that form.
+
+        A statistic of the node's own form, else the sum over its codes, each of which must have one of its own. A
+        member that a statistic lists without a figure makes what it exports beyond its imports.
+        """
+        codes, revision = self.codes(item), str(item.hs_revision)
+        if not codes:
+            return None
+        node = self.node_of(item)
+        barred = {code: set(self.reference.non_producer_countries(code, revision)) for code in codes}
+        if node is not None and self.reference.nodes[node].material_relation == "same_form":
+            own = self._statistic(self.reference.nodes[node].material, year)
+            if own is not None:
+                return self._made_by(item, year, own, "observed", set.intersection(*barred.values()), codes)
+        named = [link.material for c in codes if (link := self.reference.production_link(c, revision)) is not None]
+        if len(codes) > 1 and len(set(named)) < len(named):
+            return None
+        parts = []
+        for code in codes:
+            held = self._of_form(code, revision, year)
+            if held is None:
+                return None
+            parts.append(self._made_by(item, year, held[0], held[1], barred[code], (code,)))
+        tonnes: dict[str, float] = {}
+        for part in parts:
+            for country, amount in part.tonnes.items():
+                tonnes[country] = tonnes.get(country, 0.0) + amount
+        listed = any(p.basis == "producer_list" for p in parts)
+        gaps = tuple(sorted({c for p in parts for c in p.unlisted}))
+        return OwnForm(tonnes, sum(p.estimated for p in parts), gaps, "producer_list" if listed else "observed")
+
+    def any_form(self, item: Item, year: int) -> float | None:
+        """Tonnes that the focus makes of the material in whatever form; None where no statistic or list has tonnes."""
+        held = self._statistic(self.material_of(item), year)
+        if held is None and len(codes := self.codes(item)) == 1:
+            listed = self._of_form(codes[0], str(item.hs_revision), year)
+            held = None if listed is None else dict(listed[0])
+        members = self.members(item.focus, year)
+        return None if held is None else sum(t for c, t in held.items() if c in members and t is not None)
+
+    def _statistic(self, material: str, year: int) -> dict[str, float | None] | None:
+        """Tonnes per country (None: listed without a figure); None where the statistic has none in tonnes."""
+        rows = [r for r in self._mined.get((material, year), []) if material]
+        return {r["country"]: r["tonnes"] for r in rows} if any(r["tonnes"] is not None for r in rows) else None
+
+    @cached_property
+    def _mined(self) -> dict[tuple[Any, ...], list[Row]]:
+        return _by(self.rows("mining_production"), "material", "year")
+
+    def _of_form(self, code: str, revision: str, year: int) -> tuple[Mapping[str, float | None], str] | None:
+        link = self.reference.production_link(code, revision)
+        if link is not None and link.same_form and (held := self._statistic(link.material, year)) is not None:
+            return held, "observed"
+        listed = self.reference.producer_list(code, revision, year)
+        tonnes = {f.country: f.quantity for f in listed if f.quantity is not None and f.unit == "t"}
+        return (tonnes, "producer_list") if tonnes else None
+
+    def _made_by(
+        self, item: Item, year: int, held: Mapping[str, float | None], basis: str, barred: set[str],
+        codes: Sequence[str],
+    ) -> OwnForm:  # fmt: skip
+        tonnes: dict[str, float] = {}
+        estimated, gaps = 0.0, []
+        for country in sorted(self.members(item.focus, year) - barred):
+            amount = held.get(country, 0.0)
+            if amount is None:
+                amount = self._surplus(str(item.hs_revision), codes, year, country)
+                estimated += amount
+                gaps.append(country)
+            if amount > 0:
+                tonnes[country] = amount
+        return OwnForm(tonnes, estimated, tuple(gaps), basis)
+
+    def _surplus(self, revision: str, codes: Iterable[str], year: int, country: str) -> float:
+        """Tonnes of some codes that a country exports beyond its imports; 0 where it does not."""
+        net = 0.0
+        for code in codes:
+            for exporter, importer, _, tonnes in (self._flows or {}).get((revision, code, year), []):
+                net += (tonnes or 0.0) * ((exporter == country) - (importer == country))
+        return max(net, 0.0)
+
     def unit_of(self, material: str, year: int) -> str:
         """The unit of a production statistic."""
         if self._mining is None:
@@ -394,6 +602,7 @@ KEY: dict[str, tuple[str, ...]] = {
         "year", "focus", "level", "code", "hs_revision", "group", "tier", "indicator", "measure", "basis",
     ),
     "robustness": ("year", "focus", "level", "code", "hs_revision", "group", "tier", "method"),
+    "drawn_verdicts": ("year", "focus", "level", "code", "hs_revision", "group", "tier", "method"),
 }  # fmt: skip
 
 

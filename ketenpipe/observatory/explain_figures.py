@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
-from ketenpipe.chain.proportional import REST
 from ketenpipe.chain.tracing import UNKNOWN
 from ketenpipe.observatory.explain_book import Amounts, Book, Item, Row, known_part, largest_first
 from ketenpipe.observatory.explain_words import Percent, Words, joined, reasons, say
@@ -144,11 +144,6 @@ class Figures:
             "geodep_criteria": self._criteria,
             "P1": self._persistence,
             "P2": self._churn,
-            "G5": self._supply_risk,
-            "I1": self._of_industry,
-            "I2": self._of_industry,
-            "I3": self._of_industry,
-            "I4": self._of_industry,
             "X1": self._indirect,
             "X1g": self._indirect_global,
             "X2": self._weakest,
@@ -160,20 +155,21 @@ class Figures:
     def found(self, item: Item, year: int, row: Row) -> Found:
         """What a figure is made of; without a walk of its own it says so."""
         walk = self._known.get(row["indicator"])
-        if walk is None or row["basis"] in ("icio_proportional", "reconciled_comtrade"):
-            return self._listed(item, year, row)
+        if walk is None:
+            return Found(absent=say("this version knows no way to compute {n}", "deze versie kent geen weg om {n} na "
+                                    "te rekenen", n=row["indicator"]), known=False)  # fmt: skip
         return walk(item, year, row)
 
-    def _limit(self, name: str) -> tuple[float, Sign] | None:
+    def limit(self, name: str) -> tuple[float, Sign] | None:
         return self._limits.get(name) or limit_of(self.book, name)
 
     # -- direct ----------------------------------------------------------------------------------------------
 
     def _imports(self, item: Item, year: int, row: Row) -> Found:
         amounts = self.book.suppliers(item, year)
-        mix = _shares(amounts, row["measure"])
+        mix = weights_of(amounts, row["measure"])
         total = sum(mix.values())
-        unit = _unit(row["measure"])
+        unit = unit_of(row["measure"])
         formula = say(
             "M = sum over {n} suppliers = {total} {unit}", "M = som over {n} leveranciers = {total} {unit}",
             n=len(mix), total=total, unit=unit,
@@ -184,21 +180,21 @@ class Figures:
 
     def _concentration_of_imports(self, item: Item, year: int, row: Row) -> Found:
         amounts = self.book.suppliers(item, year)
-        mix = _as_shares(_shares(amounts, row["measure"]))
+        mix = as_shares(weights_of(amounts, row["measure"]))
         if not mix:
             return Found(None, None)
         parts = [*self.suppliers(amounts, row["measure"]), *self._turn_concentration("C1", mix, row["value"])]
-        return Found(_squares("C1", mix), hhi_of(list(mix.values())), parts=parts)
+        return Found(squares("C1", mix), hhi_of(list(mix.values())), parts=parts)
 
     def _concentration_of_exports(self, item: Item, year: int, row: Row) -> Found:
         trade = self.book.trade(item, year)
         if trade is None:
             return Found(absent=NO_FLOWS, known=False)
-        mix = _as_shares(_shares(trade.sold, row["measure"]))
+        mix = as_shares(weights_of(trade.sold, row["measure"]))
         if not mix:
             return Found(None, None)
         parts = [
-            *self._amounts(trade.sold, row["measure"], "exporter", Words("of world exports", "van de werelduitvoer")),
+            *self.amounts_of(trade.sold, row["measure"], "exporter", Words("of world exports", "van de werelduitvoer")),
             *self._turn_concentration("C2", mix, row["value"]),
         ]
         if item.focus in self.book.reference.bloc_names:
@@ -209,11 +205,11 @@ class Figures:
                     f=self.book.country(item.focus),
                 ))
             )  # fmt: skip
-        return Found(_squares("C2", mix), hhi_of(list(mix.values())), parts=parts)
+        return Found(squares("C2", mix), hhi_of(list(mix.values())), parts=parts)
 
     def _top_of_imports(self, item: Item, year: int, row: Row) -> Found:
         amounts = self.book.suppliers(item, year)
-        mix = _as_shares(_shares(amounts, row["measure"]))
+        mix = as_shares(weights_of(amounts, row["measure"]))
         if not mix:
             return Found(None, None)
         own = self.book.members(item.focus, year)
@@ -226,26 +222,26 @@ class Figures:
 
     def _extra_eu(self, item: Item, year: int, row: Row) -> Found:
         amounts, union = self.book.suppliers(item, year), self.book.union(year)
-        bought = _shares(amounts, row["measure"])
+        bought = weights_of(amounts, row["measure"])
         within: dict[str, float] = {}
         if item.focus in self.book.reference.bloc_names:
             trade = self.book.trade(item, year)
             if trade is None:
                 return Found(absent=NO_FLOWS, known=False, parts=self.suppliers(amounts, row["measure"]))
-            within = _shares(trade.inside, row["measure"])
+            within = weights_of(trade.inside, row["measure"])
         extra = sum(s for c, s in bought.items() if c not in union)
         if item.focus not in ("EU27", "EU"):
             extra += sum(s for c, s in within.items() if c not in union)
         total = sum(bought.values()) + sum(within.values())
         if not bought or total <= 0:
             return Found(None, None)
-        unit = _unit(row["measure"])
+        unit = unit_of(row["measure"])
         formula = say(
             "C5 = {extra} / {total} {unit} = {value}", "C5 = {extra} / {total} {unit} = {value}",
             extra=extra, total=total, unit=unit, value=extra / total,
         )  # fmt: skip
         parts = self.suppliers(amounts, row["measure"])
-        limit, _ = self._limit("C5") or (None, None)
+        limit, _ = self.limit("C5") or (None, None)
         if limit is not None:
             move = abs(extra - limit * total)
             flagged = extra / total > limit
@@ -255,7 +251,7 @@ class Figures:
                     "Als {move} {unit} per jaar {where} de EU27 werd gekocht, was C5 {limit}; {turn}",
                     move=move, unit=unit, limit=limit,
                     where=Words("inside", "binnen") if flagged else Words("outside", "buiten"),
-                    turn=_turns(flagged, limit),
+                    turn=turns_words(flagged, limit),
                 ), move, unit.en)
             )  # fmt: skip
         return Found(formula, extra / total, parts=parts)
@@ -263,15 +259,15 @@ class Figures:
     def _over_exports(self, item: Item, year: int, row: Row) -> Found:
         trade, measure, name = self.book.trade(item, year), row["measure"], row["indicator"]
         amounts = self.book.suppliers(item, year)
-        bought = sum(_shares(amounts, measure).values())
+        bought = sum(weights_of(amounts, measure).values())
         parts = self.suppliers(amounts, measure)
-        unit = _unit(measure)
+        unit = unit_of(measure)
         turn = self._turn_ratio(name, bought, unit, row)
         if trade is None:
             return Found(absent=NO_FLOWS, known=False, parts=[*parts, *turn])
         sold = trade.sold[item.focus].by(measure) if item.focus in trade.sold else 0.0
         if name == "S1b":
-            sold += sum(_shares(trade.inside, measure).values())
+            sold += sum(weights_of(trade.inside, measure).values())
         value = bought / sold if sold > 0 else None
         formula = say(
             "{name} = M / X = {bought} / {sold} {unit} = {value}",
@@ -293,7 +289,7 @@ class Figures:
         return Found(formula, value, parts=[*parts, *turn])
 
     def _turn_ratio(self, name: str, bought: float, unit: Words, row: Row) -> list[Part]:
-        found = self._limit(name)
+        found = self.limit(name)
         value = row["method_value"] if row["value"] is None else row["value"]
         if found is None or value is None or bought <= 0:
             return []
@@ -304,7 +300,7 @@ class Figures:
             Part("turn", name, say(
                 "Exports of {needed} {unit} would make {name} {limit} (they are {now}); {turn}",
                 "Een uitvoer van {needed} {unit} zou {name} op {limit} brengen (die is nu {now}); {turn}",
-                needed=needed, unit=unit, name=name, limit=limit, now=now, turn=_turns(flagged, limit),
+                needed=needed, unit=unit, name=name, limit=limit, now=now, turn=turns_words(flagged, limit),
             ), needed, unit.en)
         ]  # fmt: skip
 
@@ -312,14 +308,14 @@ class Figures:
         trade, measure = self.book.trade(item, year), row["measure"]
         if trade is None:
             return Found(absent=NO_FLOWS, known=False, parts=self.suppliers(self.book.suppliers(item, year), measure))
-        mix = _shares(trade.bought, measure)
+        mix = weights_of(trade.bought, measure)
         if not mix:
             return Found(None, None)
         top, most = largest_first(mix)[0]
         elsewhere = {
-            c: s - mix.get(c, 0.0) for c, s in _shares(trade.sold, measure).items() if c not in (top, item.focus)
+            c: s - mix.get(c, 0.0) for c, s in weights_of(trade.sold, measure).items() if c not in (top, item.focus)
         }
-        other, unit = sum(elsewhere.values()), _unit(measure)
+        other, unit = sum(elsewhere.values()), unit_of(measure)
         formula = say(
             "S2 = what others than {top} sell to others / what {top} sells to {f} = {other} / {most} {unit} = {value}",
             "S2 = wat anderen dan {top} aan anderen leveren / wat {top} aan {f} levert = {other} / {most} {unit} = "
@@ -331,7 +327,7 @@ class Figures:
         parts += self._shares_of(
             elsewhere, "alternative", "flow", Words("sold to others", "aan anderen geleverd"), amounts=True, unit=unit
         )
-        if (found := self._limit("S2")) is not None:
+        if (found := self.limit("S2")) is not None:
             parts.append(
                 Part("turn", "S2", say(
                     "If others sold {needed} {unit} elsewhere, S2 would be {limit}; below that it flags",
@@ -368,11 +364,11 @@ class Figures:
             )
             return Found(absent=why, known=row["value"] is None)
         mix = known_part(held[0].shares)
-        whole = mix if UNKNOWN in held[0].shares else _as_shares(mix)
-        parts = [*self._producers(item, year), *self._turn_concentration("C3", mix, row["value"])]
-        return Found(_squares("C3", whole), sum(s * s for s in whole.values()), parts=parts)
+        whole = mix if UNKNOWN in held[0].shares else as_shares(mix)
+        parts = [*self.producers(item, year), *self._turn_concentration("C3", mix, row["value"])]
+        return Found(squares("C3", whole), sum(s * s for s in whole.values()), parts=parts)
 
-    def _producers(self, item: Item, year: int) -> list[Part]:
+    def producers(self, item: Item, year: int) -> list[Part]:
         held = self.book.world_mix(item, year)
         if held is None:
             return []
@@ -388,8 +384,8 @@ class Figures:
         shares = largest_first(known_part(mix.shares))
         for country, share in shares[: self.most]:
             amount = say(", {q} {u}", ", {q} {u}", q=quantities[country], u=unit) if country in quantities else _NONE
-            parts.append(self._country("flow", "producer", country, share, amount))
-        parts += _others(shares[self.most :], "flow")
+            parts.append(self.country_part("flow", "producer", country, share, amount))
+        parts += others(shares[self.most :], "flow")
         if mix.unlisted:
             parts.append(
                 Part("missing", "unlisted_producers", say(
@@ -406,7 +402,7 @@ class Figures:
         basis, risk = row["basis"], self.book.risk(year)
         own: frozenset[str] = frozenset()
         if basis == "imports":
-            mix = _as_shares(_shares(self.book.suppliers(item, year), row["measure"]))
+            mix = as_shares(weights_of(self.book.suppliers(item, year), row["measure"]))
         elif basis in ("observed", "producer_list"):
             held = self.book.world_mix(item, year)
             mix = {} if held is None else known_part(held[0].shares)
@@ -424,7 +420,7 @@ class Figures:
         risk = self.book.risk(year)
         foreign = {c: s for c, s in known_part(mix).items() if c not in own}
         scored = {c: s for c, s in foreign.items() if c in risk}
-        shown, more = _first(largest_first(scored))
+        shown, more = first_terms(largest_first(scored))
         known_total = sum(scored.values())
         power = "²" if name == "G3" else ""
         terms = " + ".join(f"{{s{k}}}{power} × {{r{k}}}" for k in range(len(shown)))
@@ -444,14 +440,14 @@ class Figures:
                 if country in risk
                 else Words(", no governance score", ", geen bestuursscore")
             )
-            parts.append(self._country("flow", "country", country, share, text))
-        parts += _others(largest_first(foreign)[self.most :], "flow")
+            parts.append(self.country_part("flow", "country", country, share, text))
+        parts += others(largest_first(foreign)[self.most :], "flow")
         if name == "G2":
             parts += self._turn_risk(plane, scored, risk)
         return Found(formula if shown else None, value, parts=parts)
 
     def _turn_risk(self, plane: Plane, scored: Mapping[str, float], risk: Mapping[str, float]) -> list[Part]:
-        found = self._limit("G2")
+        found = self.limit("G2")
         if found is None or plane.g2 is None:
             return []
         limit, flagged = found[0], plane.g2 > found[0]
@@ -459,7 +455,7 @@ class Figures:
         top = largest_first(scored)[0][0]
         left = total - scored[top]
         text = say("G2 would have to be {limit}; {turn}", "G2 zou {limit} moeten zijn; {turn}",
-                   limit=limit, turn=_turns(flagged, limit))  # fmt: skip
+                   limit=limit, turn=turns_words(flagged, limit))  # fmt: skip
         parts = [Part("turn", "G2", text, limit, "index 0-1")]
         if left > 1e-12:
             rest = sum(s * risk[c] for c, s in scored.items() if c != top) / left
@@ -497,9 +493,9 @@ class Figures:
         foreign = {c: s for c, s in known_part(vector).items() if c not in own}
         name = row["indicator"]
         if name == "O1r":
-            return Found(_squares("O1r", _as_shares(foreign)), plane.o1_renormalised,
+            return Found(squares("O1r", as_shares(foreign)), plane.o1_renormalised,
                          parts=self.makers(item, year, row["measure"]))  # fmt: skip
-        formula = _squares("O1", foreign)
+        formula = squares("O1", foreign)
         left = 1.0 - plane.foreign
         if left > 0.0005:
             formula = formula + say(
@@ -561,7 +557,7 @@ class Figures:
         vector = self.book.vector(item, year)
         plane = plane_of(vector, self.book.members(item.focus, year), {}) if vector else None
         amounts = self.book.suppliers(item, year)
-        direct = hhi_of(list(_shares(amounts, "q").values()))
+        direct = hhi_of(list(weights_of(amounts, "q").values()))
         if plane is None or plane.o1_renormalised is None or direct is None:
             return Found(None, None)
         value = plane.o1_renormalised - direct
@@ -613,7 +609,7 @@ class Figures:
         for name, bases in (("C1", ("imports",)), ("C2", ("exports",)), ("S1", ("imports",))):
             row = self.book.figure(item, year, name, ("v",), bases)
             column = "method_value" if name == "S1" else "value"
-            limit = self._limit(name)
+            limit = self.limit(name)
             out.append(Criterion(name, None if row is None else row[column], 0.0 if limit is None else limit[0]))
         return out
 
@@ -755,7 +751,7 @@ class Figures:
         parts += self.turn_indirect(item, year, head, nodes, self.production_criteria, fails, upstream)
         if row["worst_code"]:
             named = self.book.node_item(str(item.group), row["worst_code"], item)
-            parts += [] if named is None else self._producers(named, year)
+            parts += [] if named is None else self.producers(named, year)
         return Found(formula, None if value is None else float(value), parts=parts)
 
     def _test_line(self, node: Item, year: int, weight: float | None) -> Part:
@@ -836,7 +832,7 @@ class Figures:
                 continue
             shares = largest_first({r["country"]: r["share_traced"] for r in seen if r["share_traced"]})[:3]
             text = say("tier {t}, {n}: {c}", "trede {t}, {n}: {c}", t=row["tier"], n=self.book.name("node", step),
-                       c=self._list(shares))  # fmt: skip
+                       c=self.listed(shares))  # fmt: skip
             parts.append(Part("flow", f"step {step}", text, shares[0][1], "share", shares[0][0]))
         ways = self.book.paths(item, node, year)
         for way in ways[: self.most]:
@@ -853,18 +849,18 @@ class Figures:
 
     def suppliers(self, amounts: Amounts, measure: str) -> list[Part]:
         """The largest direct suppliers."""
-        return self._amounts(amounts, measure, "supplier", Words("of imports", "van de invoer"))
+        return self.amounts_of(amounts, measure, "supplier", Words("of imports", "van de invoer"))
 
-    def _amounts(self, amounts: Amounts, measure: str, what: str, of: Words) -> list[Part]:
-        shares = _as_shares(_shares(amounts, measure))
+    def amounts_of(self, amounts: Amounts, measure: str, what: str, of: Words) -> list[Part]:
+        shares = as_shares(weights_of(amounts, measure))
         parts = []
         for country, share in largest_first(shares)[: self.most]:
             held = amounts[country]
             text = say(": {v} thousand USD, {q} t", ": {v} duizend USD, {q} t", v=held.value, q=held.tonnes)
             if held.tonnes is None:
                 text = say(": {v} thousand USD, no quantity", ": {v} duizend USD, geen hoeveelheid", v=held.value)
-            parts.append(self._country("flow", what, country, share, Words(f" {of.en}", f" {of.nl}") + text))
-        parts += _others(largest_first(shares)[self.most :], "flow")
+            parts.append(self.country_part("flow", what, country, share, Words(f" {of.en}", f" {of.nl}") + text))
+        parts += others(largest_first(shares)[self.most :], "flow")
         lacking = [c for c, a in amounts.items() if a.tonnes is None]
         if measure == "q" and lacking:
             value = sum(amounts[c].value for c in lacking)
@@ -883,7 +879,7 @@ class Figures:
         own = self.book.members(item.focus, year)
         parts = []
         bought = self.book.suppliers(item, year)
-        mass = _as_shares(_shares(bought, "q"))
+        mass = as_shares(weights_of(bought, "q"))
         through = self._through(item, year) if measure != "v" else {}
         shown = largest_first(vector)[: self.most]
         for country, share in shown:
@@ -893,9 +889,9 @@ class Figures:
             elif country == UNKNOWN:
                 text = Words(" (of unknown origin)", " (onbekende herkomst)")
             elif ways := [(c, s) for c, s in largest_first(through.get(country, {})) if s >= 0.001][:3]:
-                text = say(", bought from {w}", ", gekocht van {w}", w=self._list(ways))
-            parts.append(self._country("flow", "maker", country, share, text))
-        parts += _others(largest_first(vector)[self.most :], "flow")
+                text = say(", bought from {w}", ", gekocht van {w}", w=self.listed(ways))
+            parts.append(self.country_part("flow", "maker", country, share, text))
+        parts += others(largest_first(vector)[self.most :], "flow")
         if (item.tier or 0) == 0:
             gaps = {c: s - vector.get(c, 0.0) for c, s in mass.items() if s - vector.get(c, 0.0) > 0.01}
             for country, _ in largest_first(gaps)[:3]:
@@ -935,14 +931,14 @@ class Figures:
         parts = []
         for country, amount in shown:
             text = say(" {of}: {v} {u}", " {of}: {v} {u}", of=of, v=amount, u=unit) if amounts else _NONE
-            parts.append(self._country(part, what, country, amount / total, text))
+            parts.append(self.country_part(part, what, country, amount / total, text))
         return parts
 
-    def _country(self, part: str, what: str, country: str, share: float, more: Words) -> Part:
+    def country_part(self, part: str, what: str, country: str, share: float, more: Words) -> Part:
         text = say("{c} {s}", "{c} {s}", c=self.book.country(country), s=Percent(share)) + more
         return Part(part, what, text, share, "share", country)
 
-    def _list(self, shares: Sequence[tuple[str, float]]) -> Words:
+    def listed(self, shares: Sequence[tuple[str, float]]) -> Words:
         texts = [say("{c} {s}", "{c} {s}", c=self.book.country(c), s=Percent(s)) for c, s in shares]
         return joined(texts, ", ")
 
@@ -957,7 +953,7 @@ class Figures:
 
     def _turn_concentration(self, name: str, counted: Mapping[str, float], value: float | None) -> list[Part]:
         """The share of the top supplier at which a concentration reaches its limit, the others in proportion."""
-        found = self._limit(name)
+        found = self.limit(name)
         if found is None or value is None or not counted:
             return []
         limit, flagged = found[0], value > found[0]
@@ -970,7 +966,7 @@ class Figures:
         text = say(
             "With {c} at {p} (now {now}), the others in proportion, {name} would be {limit}; {turn}",
             "Met {c} op {p} (nu {now}), de anderen naar verhouding, was {name} {limit}; {turn}",
-            c=country, p=Percent(at), now=Percent(share), name=name, limit=limit, turn=_turns(flagged, limit),
+            c=country, p=Percent(at), now=Percent(share), name=name, limit=limit, turn=turns_words(flagged, limit),
         )  # fmt: skip
         return [Part("turn", name, text, at, "share", top)]
 
@@ -993,19 +989,19 @@ class Figures:
             "{why}; met {n} nieuwe leveranciers van gelijke grootte die samen {p} van allen naar verhouding overnemen, "
             "was {name} {limit}; {turn}",
             why=why, n=n, p=None if kept is None else Percent(1.0 - kept), name=name, limit=limit,
-            turn=_turns(True, limit),
+            turn=turns_words(True, limit),
         )  # fmt: skip
         return [Part("turn", name, text, None if kept is None else 1.0 - kept, "share", top)]
 
     def _turn_share(self, name: str, top: str | None, share: float) -> list[Part]:
-        found = self._limit(name)
+        found = self.limit(name)
         if found is None or top is None:
             return []
         text = say(
             "With {c} at {limit} (now {now}), {name} would be on its limit; {turn}",
             "Met {c} op {limit} (nu {now}) lag {name} op de grens; {turn}",
             c=self.book.country(top), limit=Percent(found[0]), now=Percent(share), name=name,
-            turn=_turns(share > found[0], found[0]),
+            turn=turns_words(share > found[0], found[0]),
         )  # fmt: skip
         return [Part("turn", name, text, found[0], "share", top)]
 
@@ -1048,9 +1044,9 @@ class Figures:
             parts += self._with(criterion).turns(item, year, row)
         return parts
 
-    def _with(self, criterion: Criterion) -> Figures:
+    def _with(self, criterion: Criterion) -> Self:
         """The same walks, with the limit of a criterion."""
-        return Figures(self.book, self.most, {**self._limits, criterion.name: (criterion.limit, criterion.sign)})
+        return type(self)(self.book, self.most, {**self._limits, criterion.name: (criterion.limit, criterion.sign)})
 
     def turns(self, item: Item, year: int, row: Row) -> list[Part]:
         """What would turn the flag of a figure."""
@@ -1117,187 +1113,8 @@ class Figures:
                 found += self._with(criterion).turns(node, year, row)
         return [Part("turn", f"{node.code} {p.what}", prefix + p.text, p.value, p.unit, p.country) for p in found]
 
-    # -- industries --------------------------------------------------------------------------------------------
-
-    def _of_industry(self, item: Item, year: int, row: Row) -> Found:
-        """I1 to I4: the largest among foreign countries of one column of table ``industry_exposure``."""
-        held = self.book.industry(item, year)
-        if not held:
-            return Found(absent=NOTHING, known=False)
-        name = row["indicator"]
-        column = _INDUSTRY[name]
-        named = [r for r in held if r["country"] not in (item.focus, REST) and r[column] is not None]
-        top = max(named, key=lambda r: r[column], default=None)
-        parts = []
-        for r in sorted(named, key=lambda r: (-r[column], r["country"]))[: self.most]:
-            text = say(
-                "{c}: face value {f}, look-through {t}, market side {m}, hidden ratio {h}",
-                "{c}: nominaal {f}, doorkijk {t}, marktzijde {m}, verborgen verhouding {h}",
-                c=self.book.country(r["country"]), h=r["hidden_ratio"],
-                **{k: None if r[n] is None else Percent(r[n])
-                   for k, n in (("f", "face_value"), ("t", "look_through"), ("m", "market_side"))},
-            )  # fmt: skip
-            parts.append(Part("flow", "country", text, r[column], row["unit"], r["country"]))
-        if top is None:
-            return Found(None, None, None, parts)
-        value = float(top[column])
-        formula = say(
-            "{n} = largest foreign country: {c}, {v}", "{n} = grootste buitenland: {c}, {v}", n=name,
-            c=self.book.country(top["country"]), v=value,
-        )  # fmt: skip
-        limit = self._limit(name)
-        if name == "I4" and limit is not None and top["look_through_foreign"] is not None:
-            needed = top["look_through_foreign"] / limit[0]
-            parts.append(
-                Part("turn", "I4", say(
-                    "With {c} at {p} of the direct foreign inputs (now {now}), the ratio would be {l}; {turn}",
-                    "Met {c} op {p} van de directe buitenlandse inputs (nu {now}) was de verhouding {l}; {turn}",
-                    c=self.book.country(top["country"]), p=Percent(needed), now=Percent(top["face_value_foreign"]),
-                    l=limit[0], turn=_turns(value > limit[0], limit[0]),
-                ), needed, "share", top["country"])
-            )  # fmt: skip
-        return Found(formula, value, parts=parts)
-
-    # -- what has no walk of its own ------------------------------------------------------------------------------
-
-    def _listed(self, item: Item, year: int, row: Row) -> Found:
-        """A figure that is not computed again here: the largest inputs that the release lists, and a word why."""
-        parts = self._figures_within(item, year, row["indicator"])
-        if row["basis"] == "published":
-            why = Words("it stands as it was published", "het staat er zoals het is gepubliceerd")
-            return Found(absent=why, parts=parts, known=False)
-        if row["indicator"] == "IR":
-            return self._reliance(item, year, row, parts)
-        if row["indicator"] == "G4":
-            return self._geopolitical(item, year, row, parts)
-        if row["indicator"] in ("S5a", "S5b") and (trade := self.book.trade(item, year)) is not None:
-            exporters = Words("of world exports", "van de werelduitvoer")
-            parts += self._amounts(trade.sold, "q" if row["measure"] == "q" else "v", "exporter", exporters)
-        if row["basis"] == "icio_proportional":
-            held = [
-                r
-                for r in self.book.rows("product_tiers")
-                if (r["focus"], r["hs_revision"], r["code"], r["year"], r["tier"])
-                == (item.focus, item.hs_revision, item.code, year, item.tier)
-            ]
-            for r in sorted(held, key=lambda r: r["rank"])[: self.most]:
-                name = (
-                    Words("all others", "alle andere")
-                    if r["country"] is None
-                    else self.book.country(r["country"])
-                    if r["industry"] is None
-                    else say("{c}, {i}", "{c}, {i}", c=self.book.country(r["country"]),
-                             i=self.book.name("industry", r["industry"]))
-                )  # fmt: skip
-                text = say("{n}: {s}", "{n}: {s}", n=name, s=Percent(r["share"]))
-                parts.append(Part("flow", "input", text, r["share"], "share", r["country"]))
-        why = say(
-            "the tables do not hold all of what it is made of", "de tabellen bevatten niet alles waaruit het bestaat"
-        )
-        return Found(absent=why, parts=parts, known=False)
-
-    def _reliance(self, item: Item, year: int, row: Row, parts: list[Part]) -> Found:
-        """IR with imports and exports put in; production is what the figure itself implies, so it is no check.
-
-        Only where exports are no less than imports is it computed again: then it is 0 whatever is produced.
-        """
-        amounts, trade = self.book.suppliers(item, year), self.book.trade(item, year)
-        parts += self.suppliers(amounts, "q")
-        if trade is None:
-            return Found(absent=NO_FLOWS, parts=parts, known=False)
-        bought = sum(_shares(amounts, "q").values())
-        sold = trade.sold[item.focus].by("q") if item.focus in trade.sold else 0.0
-        parts.append(
-            Part("input", "X", say("exports of {f}: {x} t", "uitvoer van {f}: {x} t",
-                                   f=self.book.country(item.focus), x=sold), sold, "t")
-        )  # fmt: skip
-        value = row["value"]
-        if value is not None and sold >= bought:
-            formula = say(
-                "IR = 0: exports of {x} t are no less than imports of {m} t, whatever is made",
-                "IR = 0: de uitvoer van {x} t is niet minder dan de invoer van {m} t, wat er ook wordt gemaakt",
-                m=bought, x=sold,
-            )  # fmt: skip
-            return Found(formula, 0.0, parts=parts)
-        template = "IR = ({m} - {x}) / ({p} + {m} - {x}) = {v}"
-        made = None if value is None else self._implied_production(item, year, bought)
-        formula = say(template, template, m=bought, x=sold, p=made, v=value)
-        return Found(formula, None, _OWN_FORM, parts, known=False)
-
-    def _geopolitical(self, item: Item, year: int, row: Row, parts: list[Part]) -> Found:
-        """G4 with concentration, imports by risk, imports and own production put in: the production that IR implies."""
-        amounts, risk = self.book.suppliers(item, year), self.book.risk(year)
-        parts += self.suppliers(amounts, "q")
-        parts += self._producers(item, year)
-        mass = _shares(amounts, "q")
-        scored = {c: t for c, t in mass.items() if c in risk}
-        concentration = self.book.figure(item, year, "C3", (), _MADE)
-        if concentration is None or concentration["value"] is None or not scored:
-            return Found(absent=NOTHING, parts=parts, known=False)
-        bought = sum(mass.values())
-        # Origins without a score take the mean of the others.
-        weighed = sum(t * risk[c] for c, t in scored.items()) / sum(scored.values()) * bought
-        made = self._implied_production(item, year, bought)
-        value = None if made is None else concentration["value"] * weighed / (bought + made)
-        template = "G4 = {h} × {w} / ({m} + {p}) = {v}"
-        formula = say(template, template, h=concentration["value"], w=weighed, m=bought, p=made, v=value)
-        if made is None:
-            return Found(formula, None, _OWN_FORM, parts, known=False)
-        return Found(formula, value, parts=parts)
-
-    def _implied_production(self, item: Item, year: int, bought: float) -> float | None:
-        """Own production of the traded form in tonnes, as IR implies it; None where IR is unknown or 0."""
-        reliance, trade = self.book.figure(item, year, "IR"), self.book.trade(item, year)
-        if reliance is None or not reliance["value"] or trade is None:
-            return None
-        sold = trade.sold[item.focus].by("q") if item.focus in trade.sold else 0.0
-        return max((bought - sold) * (1.0 / reliance["value"] - 1.0), 0.0)
-
-    def _figures_within(self, item: Item, year: int, name: str) -> list[Part]:
-        """The figures of the same item that a composed one is made of."""
-        parts = []
-        for within, bases in _WITHIN.get(name, ()):
-            row = self.book.figure(item, year, within, (), bases)
-            if row is not None:
-                told = say("{n}: {v}", "{n}: {v}", n=self.book.name("indicator", within), v=row["value"])
-                parts.append(Part("input", within, told, row["value"], row["unit"]))
-        return parts
-
-    def _supply_risk(self, item: Item, year: int, row: Row) -> Found:
-        """G5 from the figures that stand beside it; where one is unknown the release has bounds only."""
-        if row["value"] is None:
-            found = self._listed(item, year, row)
-            return Found(None, None, None, found.parts)
-        held = {n: self.book.figure(item, year, n, (), bases) for n, bases in _WITHIN["G5"]}
-        values = {n: r["value"] for n, r in held.items() if r is not None and r["value"] is not None}
-        parts = self._figures_within(item, year, "G5")
-        if len(values) < len(held):
-            return Found(absent=NOTHING, known=False, parts=parts)
-        world, sourcing, reliance, rate, index = (float(values[n]) for n, _ in _WITHIN["G5"])
-        value = (world * reliance / 2 + sourcing * (1 - reliance / 2)) * (1 - rate) * index
-        template = "G5 = ({w} × {r} / 2 + {s} × (1 - {r} / 2)) × (1 - {e}) × {i} = {v}"
-        formula = say(template, template, w=world, r=reliance, s=sourcing, e=rate, i=index, v=value)
-        parts += self._producers(item, year)
-        if (limit := self._limit("G5")) is not None:
-            told = say("G5 would have to be {l}: {d} away", "G5 zou {l} moeten zijn: {d} verschil", l=limit[0],
-                       d=abs(value - limit[0]))  # fmt: skip
-            parts.append(Part("turn", "G5", told, limit[0], row["unit"]))
-        return Found(formula, value, parts=parts)
-
 
 _NONE = Words("", "")
-_OWN_FORM = Words(
-    "the tables do not say by themselves how much of this very form the focus makes; the figure implies it",
-    "de tabellen zeggen niet los hoeveel de focus van juist deze vorm maakt; het volgt uit het cijfer",
-)
-_MADE = ("observed", "producer_list")
-_INDUSTRY = {"I1": "face_value", "I2": "look_through", "I3": "market_side", "I4": "hidden_ratio"}
-#: Composed figures -> the figures of the same item that they are made of, with their bases.
-_WITHIN: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "G5": (("G3", _MADE), ("G5s", ()), ("IR", ()), ("S4a", ()), ("S4b", ())),
-    "G4": (("C3", _MADE), ("IR", ())),
-    "EI": (("S4c", ()),),
-}
 
 
 def kleene_all(criteria: Sequence[Criterion]) -> bool | None:
@@ -1338,43 +1155,43 @@ def conjunction_words(name: str, criteria: Sequence[Criterion]) -> Words:
     return Words(start + en, start + nl)
 
 
-def _turns(flagged: bool, limit: float) -> Words:
+def turns_words(flagged: bool, limit: float) -> Words:
     if flagged:
         return say("at {l} or below it does not flag", "op {l} of lager slaat het niet aan", l=limit)
     return say("above {l} it flags", "boven {l} slaat het aan", l=limit)
 
 
-def _unit(measure: str) -> Words:
+def unit_of(measure: str) -> Words:
     return Words("thousand USD", "duizend USD") if measure == "v" else Words("t", "t")
 
 
-def _shares(amounts: Amounts, measure: str) -> dict[str, float]:
+def weights_of(amounts: Amounts, measure: str) -> dict[str, float]:
     """Amounts above 0 in a measure."""
     return {c: a.by(measure) for c, a in amounts.items() if a.by(measure) > 0}
 
 
-def _as_shares(weights: Mapping[str, float]) -> dict[str, float]:
+def as_shares(weights: Mapping[str, float]) -> dict[str, float]:
     total = sum(weights.values())
     return {c: w / total for c, w in weights.items() if w > 0} if total > 0 else {}
 
 
-def _first(shares: Sequence[tuple[str, float]]) -> tuple[Sequence[tuple[str, float]], Words]:
+def first_terms(shares: Sequence[tuple[str, float]]) -> tuple[Sequence[tuple[str, float]], Words]:
     """The terms that a formula writes out, and how it says that there are more."""
     left = len(shares) - TERMS
     more = say(" + ({n} more)", " + (nog {n})", n=left) if left > 0 else _NONE
     return shares[:TERMS], more
 
 
-def _squares(name: str, shares: Mapping[str, float]) -> Words:
+def squares(name: str, shares: Mapping[str, float]) -> Words:
     """``C1 = 0.62² + 0.21² + (4 more) = 0.44``."""
-    shown, more = _first(largest_first(shares))
+    shown, more = first_terms(largest_first(shares))
     values = {f"s{k}": float(s) for k, (_, s) in enumerate(shown)}
     terms = " + ".join(f"{{s{k}}}²" for k in range(len(shown))) or "0"
     template = f"{{name}} = {terms}{{more}} = {{value}}"
     return say(template, template, name=name, more=more, value=sum(s * s for s in shares.values()), **values)
 
 
-def _others(shares: Sequence[tuple[str, float]], part: str) -> list[Part]:
+def others(shares: Sequence[tuple[str, float]], part: str) -> list[Part]:
     if not shares:
         return []
     total = sum(s for _, s in shares)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ketenpipe.chain.proportional import recipe_year
 from ketenpipe.observatory.explain_book import Book, Item, Row
+from ketenpipe.observatory.explain_criticality import published_geopolrisk
 from ketenpipe.observatory.explain_figures import (
     MOST,
     WORLD_MIX,
-    Figures,
     Found,
     Part,
     conjunction_words,
     criterion_words,
     kleene_all,
     kleene_pair,
+    same,
     yes_no,
 )
+from ketenpipe.observatory.explain_walks import Walks
 from ketenpipe.observatory.explain_words import Words, joined, reasons, say
 from ketenpipe.risk.published import PUBLISHED, limits_of
 from ketenpipe.risk.turning import Criterion, Sign, to_turn, years_to_turn
@@ -35,9 +38,9 @@ class Verdicts:
     """
 
     def __init__(self, book: Book, most: int = MOST) -> None:
-        self.book, self.figures = book, Figures(book, most)
+        self.book, self.figures = book, Walks(book, most)
         # GeoDep's limits are frozen with the method, whatever the configuration says.
-        self._yearly = Figures(book, most, {n: (cut, ">") for n, cut in self._limits("geodep").items()})
+        self._yearly = Walks(book, most, {n: (cut, ">") for n, cut in self._limits("geodep").items()})
         self._known: dict[str, Callable[[Item, int, Row], Found]] = {
             "geodep": self._geodep,
             "swd2021": self._swd2021,
@@ -49,15 +52,25 @@ class Verdicts:
             "indirect_global": self._indirect,
             "ec_criticality": self._ec,
             "foreign_input_reliance": self._reliance,
+            "geopolrisk": self._geopolrisk,
         }
 
     def found(self, item: Item, year: int, row: Row) -> Found:
         """What a verdict is made of; ``value`` is 1 or 0 as its figures give it, told or only indicated."""
         walk = self._known.get(row["method"])
-        if walk is None or self._indicative(item, year):
-            why = Words("this verdict is not judged again here", "dit oordeel is hier niet overgedaan")
+        if walk is None:
+            why = Words("this version does not know the method", "deze versie kent de methode niet")
             return Found(absent=why, known=False, parts=self._decided(row))
+        if row["method"] == "node_test" and self._indicative(item, year):
+            return self._by_figure(item, year, "T")
         return walk(item, year, row)
+
+    def _by_figure(self, item: Item, year: int, name: str) -> Found:
+        """A verdict that is one figure."""
+        figure = self.book.figure(item, year, name)
+        if figure is None:
+            return Found(absent=Words("its figure is not there", "het cijfer ontbreekt"), known=False)
+        return self.figures.found(item, year, figure)
 
     def _limits(self, method: str) -> dict[str, float]:
         """The limits that a method judges by."""
@@ -265,10 +278,7 @@ class Verdicts:
 
     def _indirect(self, item: Item, year: int, row: Row) -> Found:
         name = "X1" if row["method"] == "indirect_specific" else "X1g"
-        figure = self.book.figure(item, year, name)
-        if figure is None:
-            return Found(absent=Words("its figure is not there", "het cijfer ontbreekt"), known=False)
-        made = self.figures.found(item, year, figure)
+        made = self._by_figure(item, year, name)
         value = made.value
         if name == "X1g" and value is None and row["flagged"]:
             # World production passes upstream whatever the product's own test would say.
@@ -276,13 +286,65 @@ class Verdicts:
         return Found(made.formula, value, made.absent, made.parts, made.known)
 
     def _reliance(self, item: Item, year: int, row: Row) -> Found:
-        if item.level != "industry":
-            why = Words("it is the verdict of the product's industry", "het is het oordeel van de bedrijfstak")
-            return Found(absent=why, known=False, parts=self._decided(row))
+        """Of an industry by its own I4; of a product by its industry's, in the year of the table it is joined to."""
         cut = self._limits("foreign_input_reliance")["I4"]
+        note: list[Part] = []
+        if item.level == "industry":
+            return self._of_industry(item, year, cut, note)
+        name, chosen = self.book.industry_of(item), recipe_year(self.book.years_of("I4", item.focus), year)
+        if name is None or chosen is None:
+            lacks = Words("no industry is joined to it", "er hoort geen bedrijfstak bij")
+            return Found(None, None, parts=[Part("missing", "industry", lacks), *self._decided(row)])
+        text = say("it takes the verdict of its industry, {i}, in {y}",
+                   "het krijgt het oordeel van de bedrijfstak, {i}, in {y}",
+                   i=self.book.name("industry", name), y=chosen)  # fmt: skip
+        note.append(Part("input", "industry", text))
+        return self._of_industry(Item(item.focus, "industry", name, None, None, None), chosen, cut, note)
+
+    def _of_industry(self, item: Item, year: int, cut: float, note: list[Part]) -> Found:
         figure = self.book.figure(item, year, "I4")
+        said = [] if figure is None else [w for w, _ in reasons(figure["reason"])]
         criterion = Criterion("I4", None if figure is None else figure["value"], cut)
-        return self._told(item, year, "foreign_input_reliance", [criterion], criterion.holds)
+        told = False if criterion.value is None and "below_reliance" in said else criterion.holds
+        # A country without direct deliveries has no ratio: it could be the one, unless another already is.
+        told = None if "no_face_value" in said and not told else told
+        found = self._told(item, year, "foreign_input_reliance", [criterion], told)
+        return Found(found.formula, found.value, parts=[*note, *found.parts])
+
+    def _geopolrisk(self, item: Item, year: int, row: Row) -> Found:
+        """The place of G4 as published among all items of the level; the top quarter is indicated."""
+        scores: dict[str, float] = {}
+        for r in self.book.of_all("G4", item.focus, item.level, year):
+            score = r["value"] if r["method_value"] is None else r["method_value"]
+            if r["hs_revision"] == item.hs_revision and score is not None:
+                scores[r["code"]] = score
+        figure = self.book.figure(item, year, "G4")
+        made = None if figure is None else self.figures.found(item, year, figure)
+        parts = [] if made is None else [p for p in made.parts if p.part != "turn"]
+        own = published_geopolrisk(self.figures, item, year)
+        if own is None and made is not None:
+            own = made.value
+        if own is None:
+            return Found(None, None, parts=parts)
+        scores[item.code] = own
+        place = 1 + sum(s > own and not same(s, own) for s in scores.values())
+        last = PUBLISHED["geopolrisk"].number("quarter") * len(scores)
+        formula = say(
+            "geopolrisk = rank {r} of {n} by G4 as published ({v}); the top quarter, to rank {q}, is indicated: {h}",
+            "geopolrisk = rang {r} van {n} naar G4 zoals gepubliceerd ({v}); het bovenste kwart, tot rang {q}, wordt "
+            "aangewezen: {h}", r=place, n=len(scores), v=own, q=int(last), h=yes_no(place <= last),
+        )  # fmt: skip
+        at = sorted(scores.values(), reverse=True)
+        if int(last) and len(at) > int(last):
+            limit = at[int(last) - 1] if place > last else at[int(last)]
+            parts.append(Part("turn", "rank", say(
+                "with a score of {l} (now {v}) it would stand at the edge of the top quarter",
+                "met een score van {l} (nu {v}) stond het op de rand van het bovenste kwart", l=limit, v=own,
+            ), limit, None if figure is None else figure["unit"]))  # fmt: skip
+        text = say("rank computed again: {r} of {n}", "rang nagerekend: {r} van {n}", r=place, n=len(scores))
+        holds = (place, len(scores)) == (row["rank"], row["ranked"])
+        parts.insert(0, Part("figure", "rank again", text, float(place), None, None, holds))
+        return Found(formula, float(place <= last), parts=parts)
 
     def _ec(self, item: Item, year: int, row: Row) -> Found:
         criteria = []

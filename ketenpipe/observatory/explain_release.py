@@ -19,17 +19,40 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from ketenpipe.chain.catalogue import Reference
-from ketenpipe.errors import KetenpipeError, WrongUse
-from ketenpipe.observatory.explain import WINDOW, explain_figure, explain_verdict, rows_of
-from ketenpipe.observatory.explain_book import Book, Item, Row
+from ketenpipe.chain.proportional import recipe_year
+from ketenpipe.errors import InputRefused, KetenpipeError, WrongUse
+from ketenpipe.observatory.explain import (
+    WINDOW,
+    explain_component,
+    explain_figure,
+    explain_verdict,
+    lists_of,
+    rows_of,
+)
+from ketenpipe.observatory.explain_book import Book, Item, Lists, Row
+from ketenpipe.observatory.explain_components import COMPOSITE
 from ketenpipe.observatory.explain_figures import PARTS, Part
-from ketenpipe.observatory.explain_words import Words
+from ketenpipe.observatory.explain_words import Words, say
 from ketenpipe.observatory.reader import ReleaseInfo
-from ketenpipe.risk.definitions import INDICATORS, METHODS, Definition
+from ketenpipe.risk.definitions import COMPONENTS, INDICATORS, METHODS, Definition
+from ketenpipe.risk.methods import SET_LEVEL
 from ketenpipe.risk.thresholds import Thresholds, load_thresholds
+from ketenpipe.sources.icio import IcioFile, IcioTable, read_table
 from ketenpipe.sources.opening import sha256_of
 from ketenpipe.sources.places import embedded
-from ketenpipe.tables.registry import BACI_FLOWS, EXPLANATIONS, MINING_PRODUCTION, ORIGIN_MIX, PRODUCTION, TRACING
+from ketenpipe.tables.registry import (
+    BACI_FLOWS,
+    DRAWN_VERDICTS,
+    ELASTICITY,
+    EXPLANATIONS,
+    HS_WEIGHTS,
+    ICIO_ACCOUNTS,
+    MINING_PRODUCTION,
+    ORIGIN_MIX,
+    PRODUCTION,
+    SUBSTITUTABILITY,
+    TRACING,
+)
 from ketenpipe.tables.store import Store
 
 #: Which of several rows of an indicator is meant where the question does not say: by value before mass for what is
@@ -40,6 +63,19 @@ _MEASURES = ("v", "q", "p", "none")
 _TRACED_MEASURES = ("q", "p", "v", "none")
 #: A group's own figures before those of a node of that name.
 _LEVELS = ("hs6", "group", "node", "industry", "set")
+#: What is asked about -> the table that holds it.
+_TABLES = {"indicator": "indicators", "method": "flags", "component": SUBSTITUTABILITY.name}
+_EXPLAIN = {"indicator": explain_figure, "method": explain_verdict, "component": explain_component}
+#: Before the name of a component that an indicator or method is called too.
+PREFIX = f"{SUBSTITUTABILITY.name}."
+#: Years before its own that a component of substitutability may look at.
+_LONGEST = 3
+#: Lists that a release states the hash of, by the part of its parameters that holds it.
+_STATED = {"material_parameters.csv": "parameters", "substitutability.toml": "thresholds"}
+
+
+#: Lines that say whether something came out when it was computed again.
+CHECKED = ("recomputed", "rank again", "score again")
 
 
 @dataclass(frozen=True)
@@ -49,7 +85,7 @@ class Question:
     Args:
         focus: country or bloc, by code or name.
         code: HS6 code, node, group or industry, by code or name.
-        indicator: id or name of an indicator, or name of a method.
+        indicator: id or name of an indicator, name of a method, or of a component of substitutability.
         year: None for the newest.
         tier: of a node in its group; None for any, the product first.
         group: for a node of several groups.
@@ -89,7 +125,7 @@ class Answer:
 
     Attributes:
         release, manifest_sha256: where it stands.
-        row: of ``indicators`` or ``flags``.
+        row: of ``indicators``, ``flags`` or ``substitutability``.
         lines: rows of contract ``explanations``.
         files: the source files, hashed again.
         others: what else the release has under the same names, in words that a question can take up.
@@ -108,12 +144,15 @@ class Answer:
     def reproduces(self) -> bool | None:
         """Whether the number came out when it was computed again; None where it was not computed again."""
         found = [line["holds"] for line in self.lines if line["what"] == "recomputed"]
-        return found[0] if found else None
+        if not found or found[0] is None:
+            return None
+        return all(line["holds"] for line in self.lines if line["what"] in CHECKED)
 
 
 def answer(
-    release: ReleaseInfo, store: Store, reference: Reference, question: Question, folders: Sequence[Path]
-) -> Answer:
+    release: ReleaseInfo, store: Store, reference: Reference, question: Question, folders: Sequence[Path],
+    lists: Lists | None = None, hashes: Mapping[str, str] | None = None,
+) -> Answer:  # fmt: skip
     """Answer a question about a release.
 
     Args:
@@ -122,20 +161,28 @@ def answer(
         reference: the catalogue.
         question: what is asked.
         folders: where source files may lie: the embedded sample, the archive, a drop folder, reference folders.
+        lists: cited parameters, settings of substitutability, input-output tables; without them what rests on them is
+            not computed again.
+        hashes: of the files of ``lists``, by name: told where they are not those of the release.
 
     Raises:
         WrongUse: a name that the release does not know (with the nearest that it knows), or nothing under it.
         KetenpipeError: the release states thresholds that this version cannot read.
     """
+    for what, given in (("focus", question.focus), ("code", question.code), ("indicator", question.indicator)):
+        if not given.strip():
+            raise WrongUse(f"the {what} is empty; name a focus, a code and an indicator, such as NLD 810110 C1")
     thresholds = thresholds_of(release)
     kind, name = named(question.indicator)
     focus = _focus(release, question.focus)
     row, others = _row(release, replace(question, focus=focus), kind, name)
     item, year = Item.of(row), int(row["year"])
-    book = Book(_tables(release, store, item, year), reference, thresholds)
-    explain = explain_figure if kind == "indicator" else explain_verdict
-    lines = rows_of(item, year, row, [*explain(book, item, year, row), *_other_catalogue(release, reference)])
-    published = _published(release, item, year, row)
+    book = Book(_tables(release, store, item, year, name), reference, thresholds, lists)
+    parts = [*_EXPLAIN[kind](book, item, year, row), *_other_catalogue(release, reference)]
+    named_lists = [*lists_of(book, item, row), *(["substitutability.toml"] if kind == "component" else [])]
+    parts += _settings(release, named_lists, hashes or {})
+    lines = rows_of(item, year, row, parts)
+    published = [] if kind == "component" else _published(release, item, year, row)
     if published:
         # The check is of now; everything else stands as it was published.
         now = next(line for line in lines if line["what"] == "recomputed")
@@ -159,28 +206,82 @@ def _other_catalogue(release: ReleaseInfo, reference: Reference) -> list[Part]:
     return [Part("missing", "catalogue", text)]
 
 
+def _settings(release: ReleaseInfo, named: Iterable[str], hashes: Mapping[str, str]) -> list[Part]:
+    """The lists beside the catalogue that a figure rests on, with the hash that the release states; a word if it is not
+    that of the list at hand."""
+    stated = release.manifest["parameters"].get("lists") or {}
+    parts = []
+    for name in named:
+        sha256 = (stated.get(_STATED.get(name, "")) or {}).get(name)
+        if sha256 is None:
+            continue
+        text = say("{n}: sha256 {h}", "{n}: sha256 {h}", n=name, h=sha256)
+        parts.append(Part("formula", "settings", text))
+        if hashes.get(name, sha256) != sha256:
+            text = say("{n} here is not the one of the release: name its folder with --catalogue",
+                       "{n} hier is niet die van de publicatie: noem de map met --catalogue", n=name)  # fmt: skip
+            parts.append(Part("missing", "settings", text))
+    return parts
+
+
+def recipes(release: ReleaseInfo, files: Callable[[], Mapping[int, IcioFile]]) -> Lists:
+    """The input-output tables that a release was made from, as far as they are at hand with the same bytes.
+
+    Args:
+        release: the release.
+        files: gives the input-output tables of the sources, by year; asked only when one is needed.
+    """
+    rows = release.read("sources").to_pylist() if "sources" in release.tables else []
+    stated = {int(r["from_year"]): r["sha256"] for r in rows
+              if r["source"] == "icio" and r["sha256"] and r["from_year"] is not None}  # fmt: skip
+
+    def recipe(year: int) -> IcioTable | None:
+        try:
+            held = files().get(year)
+        except InputRefused:
+            return None  # the sources are not here: the answer says that the table is not at hand
+        if held is None or sha256_of(held.path) != stated.get(year):
+            return None
+        return read_table(held)
+
+    partners = tuple(str(p) for p in release.manifest["parameters"].get("partners") or ())
+    return Lists(partners=partners, recipe=recipe, recipe_years=tuple(sorted(stated)))
+
+
 # -- names ---------------------------------------------------------------------------------------------------
 
 
 def named(name: str) -> tuple[str, str]:
-    """``("indicator", id)`` or ``("method", name)`` of an id, a plain name or a title in either language.
+    """``("indicator", id)``, ``("method", name)`` or ``("component", name)`` of an id, a plain name or a title.
 
-    An id (``C1``) means the indicator; a name that both have (``indirect_specific``) means the method.
+    An id (``C1``) means the indicator; a name that an indicator and a method have (``indirect_specific``) means the
+    method. A component of substitutability comes last; ``substitutability.<name>`` means it whatever else bears the
+    name, and ``substitutability`` the composite.
 
     Raises:
         WrongUse: no such name, with the nearest ones.
     """
     wanted = name.strip().lower()
-    for kind, known in (("indicator", INDICATORS), ("method", METHODS)):
+    if wanted == SUBSTITUTABILITY.name:
+        return "component", COMPOSITE
+    only = wanted.startswith(PREFIX)
+    wanted = wanted.removeprefix(PREFIX)
+    plain = (("indicator", INDICATORS), ("method", METHODS))
+    every = [("component", COMPONENTS)] if only else [*plain, ("component", COMPONENTS)]
+    for kind, known in every if only else plain:
         found = [i for i in known if i.lower() == wanted]
         if found:
             return kind, found[0]
-    for kind, known in (("indicator", INDICATORS), ("method", METHODS)):
+    for kind, known in every:
         for identifier, entry in known.items():
             if wanted in (entry.name.lower(), entry.name_en.lower(), entry.name_nl.lower()):
                 return kind, identifier
-    words = _words(INDICATORS) | _words(METHODS)
-    raise WrongUse(f"there is no indicator or method '{name}'; {_nearest(wanted, words)}")
+    words: dict[str, str] = {}
+    for _, known in every:
+        for word, shown in _words(known).items():
+            words.setdefault(word, shown)
+    what = "component of substitutability" if only else "indicator, method or component"
+    raise WrongUse(f"there is no {what} '{name}'; {_nearest(wanted, words)}")
 
 
 def _words(known: Mapping[str, Definition]) -> dict[str, str]:
@@ -253,7 +354,7 @@ def read(release: ReleaseInfo, table: str, filters: pc.Expression, columns: Sequ
 
 def _row(release: ReleaseInfo, question: Question, kind: str, name: str) -> tuple[Row, list[str]]:
     """The row that is meant, and the others under the same names."""
-    table = "indicators" if kind == "indicator" else "flags"
+    table = _TABLES[kind]
     code = question.code.strip()
     wanted = (pc.field("focus") == question.focus) & (pc.field(kind) == name)
     codes = [code, code.lower(), code.upper(), *_by_name(release, code, ("group", "node", "product", "industry"))]
@@ -346,7 +447,7 @@ def thresholds_of(release: ReleaseInfo) -> Thresholds:
         ) from error
 
 
-def _tables(release: ReleaseInfo, store: Store, item: Item, year: int) -> dict[str, pa.Table]:
+def _tables(release: ReleaseInfo, store: Store, item: Item, year: int, name: str) -> dict[str, pa.Table]:
     """What the walk of one item looks into: of the release, and of the home where it is there."""
     years = list(range(year - WINDOW, year + 1))
     of_year, of_focus = pc.field("year") == year, pc.field("focus") == item.focus
@@ -360,11 +461,11 @@ def _tables(release: ReleaseInfo, store: Store, item: Item, year: int) -> dict[s
         if name in release.tables:
             tables[name] = read(release, name, filters)
 
-    take("indicators", of_focus & of_years & about)
+    take("indicators", of_focus & (of_years & about | _others_needed(name, year)))
     judged = (pc.field("method") == item.code) if item.level == "set" else about
     take("flags", of_focus & of_years & judged)
-    take("uncertainty", of_focus & of_year & about)
-    take("robustness", of_focus & of_year & about)
+    for beside in ("uncertainty", "robustness", SUBSTITUTABILITY.name):
+        take(beside, of_focus & of_year & about)
     take("country_risk", of_year)
     codes = {item.code}
     if item.group is not None:
@@ -374,29 +475,63 @@ def _tables(release: ReleaseInfo, store: Store, item: Item, year: int) -> dict[s
         take("paths", of_group & of_focus & of_year)
         codes = {c for r in tables["chain_nodes"].to_pylist() for c in (r["codes"] or "").split()}
     of_codes = pc.field("code").isin(pa.array(sorted(codes), pa.string()))
-    take("supply_mix", of_focus & of_years & of_codes)
+    longest = pc.field("year").isin(pa.array(range(year - _LONGEST, year + 1), pa.int32()))
+    take("supply_mix", of_focus & longest & of_codes)
     take("product_tiers", of_focus & of_year & of_codes)
-    if item.level == "industry":
-        take("industry_exposure", of_focus & of_year & (pc.field("industry") == item.code))
-    for name in ("sources", "labels"):
-        if name in release.tables:
-            tables[name] = release.read(name)
-    tables |= _of_home(store, codes, years, item.focus)
-    return tables
+    take("product_uses", of_focus & of_year & of_codes)
+    take("product_industries", of_codes)
+    industries = {item.code} if item.level == "industry" else set()
+    if SET_LEVEL.get(name) == "industry" and "product_industries" in tables:
+        industries |= set(tables["product_industries"].column("industry").to_pylist())
+    if industries:
+        those = pc.field("industry").isin(pa.array(sorted(industries), pa.string()))
+        for of_industry in ("industry_exposure", "industry_tiers", "industry_measures"):
+            take(of_industry, of_focus & those)
+    for whole in ("sources", "labels"):
+        if whole in release.tables:
+            tables[whole] = release.read(whole)
+    return tables | _of_home(store, codes, years, item, about)
 
 
-def _of_home(store: Store, codes: Iterable[str], years: Sequence[int], focus: str) -> dict[str, pa.Table]:
+def _others_needed(name: str, year: int) -> pc.Expression:
+    """Figures of other items that one is held against: all that are ranked beside it, those of industries."""
+    of_year, indicator = pc.field("year") == year, pc.field("indicator")
+    if name == "geopolrisk":
+        return of_year & (indicator == "G4")
+    if SET_LEVEL.get(name) == "industry":
+        return (pc.field("level") == "industry") & (indicator == "I4")
+    if name in ("trade_elasticity", COMPOSITE):
+        return of_year & (indicator == "S3")
+    return pc.scalar(False)
+
+
+def _of_home(
+    store: Store, codes: Iterable[str], years: Sequence[int], item: Item, about: pc.Expression
+) -> dict[str, pa.Table]:
     """Tables of the home that no release carries, cut down to some codes and years; those that are there."""
     tables: dict[str, pa.Table] = {}
     wanted = sorted(codes)
+    of_focus = pc.field("focus") == item.focus
     for contract in (BACI_FLOWS, TRACING, PRODUCTION, ORIGIN_MIX):
         held = [str(y) for y in years if store.exists(contract, str(y))]
         if str(years[-1]) in held:
-            filters = pc.field("focus") == focus if contract is TRACING else None
+            filters = of_focus if contract is TRACING else None
             tables[contract.name] = store.read(contract, held, codes=wanted, filters=filters)
     if store.exists(MINING_PRODUCTION):
         of_years = pc.field("year").isin(pa.array(list(years), pa.int32()))
         tables[MINING_PRODUCTION.name] = store.read(MINING_PRODUCTION, filters=of_years)
+    if store.exists(ELASTICITY):
+        tables[ELASTICITY.name] = store.read(ELASTICITY)
+    led = pa.array(wanted, pa.string())
+    if store.exists(HS_WEIGHTS):
+        filters = pc.field("from_code").isin(led) | pc.field("to_code").isin(led)
+        tables[HS_WEIGHTS.name] = store.read(HS_WEIGHTS, filters=filters)
+    if store.exists(DRAWN_VERDICTS):
+        filters = of_focus & (pc.field("year") == years[-1]) & about
+        tables[DRAWN_VERDICTS.name] = store.read(DRAWN_VERDICTS, filters=filters)
+    accounts = recipe_year([int(y) for y in store.partitions(ICIO_ACCOUNTS)], years[-1])
+    if accounts is not None:
+        tables[ICIO_ACCOUNTS.name] = store.read(ICIO_ACCOUNTS, [str(accounts)])
     return tables
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ketenpipe.risk.definitions import REASONS
+from ketenpipe.risk.shares import cut_share
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class Words:
 @dataclass(frozen=True)
 class Percent:
     """A share, written in per cent."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A share of draws or alternatives, in per cent cut to tenths: never raised, as in the sentences of robustness."""
 
     value: float
 
@@ -56,6 +64,8 @@ def _shown(value: Any, nl: bool) -> str:
         return value.nl if nl else value.en
     if value is None:
         return "onbekend" if nl else "unknown"
+    if isinstance(value, Cut):
+        return cut_share(value.value)[int(nl)]
     if isinstance(value, Percent):
         text = percent(value.value)
         return dutch(text) if nl else text
@@ -70,12 +80,34 @@ def say(en: str, nl: str, **values: Any) -> Words:
 
     Args:
         en, nl: templates of :meth:`str.format`.
-        values: floats, :class:`Percent`, :class:`Words`, or what stands as it is.
+        values: floats, :class:`Percent`, :class:`Cut`, :class:`Words`, or what stands as it is.
     """
     return Words(
         en.format(**{k: _shown(v, False) for k, v in values.items()}),
         nl.format(**{k: _shown(v, True) for k, v in values.items()}),
     )
+
+
+#: Units as they are written in Dutch, and one of them in either language; others stand as they are.
+_UNITS = {
+    "share": Words("share", "aandeel"),
+    "countries": Words("countries", "landen"),
+    "years": Words("years", "jaren"),
+    "steps": Words("steps", "stappen"),
+    "ratio": Words("ratio", "verhouding"),
+    "rank": Words("rank", "rang"),
+    "elasticity": Words("elasticity", "elasticiteit"),
+    "thousand USD": Words("thousand USD", "duizend USD"),
+}
+_ONE = {"countries": Words("country", "land"), "years": Words("year", "jaar"), "steps": Words("step", "stap")}
+
+
+def with_unit(value: float | None, unit: str) -> Words:
+    """A figure with its unit; an unknown one stands without."""
+    if value is None:
+        return Words("unknown", "onbekend")
+    named = _UNITS.get(unit, Words(unit, unit))
+    return say("{v} {u}", "{v} {u}", v=float(value), u=_ONE.get(unit, named) if value == 1 else named)
 
 
 def joined(parts: Sequence[Words], between: str) -> Words:

@@ -21,6 +21,7 @@ from ketenpipe.review.dossier import Names, evidence_difference, evidence_hash
 from ketenpipe.review.ledger import QUESTIONS
 from ketenpipe.review.state import State
 from ketenpipe.risk.definitions import INDICATORS, METHODS, REASONS
+from ketenpipe.risk.shares import cut_share
 
 MOST_CHANGES_SHOWN = 30
 
@@ -229,7 +230,7 @@ def _focus(
             "method": METHODS[f["method"]].name_en if f["method"] in METHODS else f["method"],
             "about": "the group" if f["level"] == "group" else name("node", f.get("code", "")),
             "verdict": _flag_words(f),
-            "agreement": _percent(f["agreement"]) if "agreement" in f else "",
+            "agreement": cut_share(f["agreement"])[0] if f.get("agreement") is not None else "",
             "flips_on": f.get("flips_on", ""),
             "reason": reason_words(f.get("reason")),
         }
@@ -287,7 +288,7 @@ def _drawn(rows: Sequence[Mapping[str, Any]], focus: str, year: int) -> list[dic
             answer = indicator in ("T", "X1", "X1g")  # yes or no: the draws say how often it is yes
             # On the export proxy a test shows, and does not tell.
             hint = " (indication)" if "export_proxy" in (row["reason"] or "").split("; ") else ""
-            beyond = "" if row["flag_share"] is None else _percent(row["flag_share"])
+            beyond = "" if row["flag_share"] is None else cut_share(row["flag_share"])[0]
             rank = "" if row["rank"] is None else f"{row['rank']} of {row['ranked']}"
             between = "" if row["rank_low"] is None else f" ({row['rank_low']} to {row['rank_high']})"
             shown.append(

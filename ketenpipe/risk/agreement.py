@@ -24,6 +24,8 @@ AGREEMENT_COLUMNS = (*ITEM, "year", "method", "flagged", "indicated")
 """What :func:`build_agreement` reads of table ``flags``."""
 _SET = ["year", "focus", "level", "hs_revision"]
 _ABSENT, _UNTOLD = -2, -1
+#: The columns whose sum is the union of two flagged sets.
+_UNION = ("flagged_by_both", "only_a", "only_b")
 
 Matrix = npt.NDArray[np.int8]
 
@@ -31,9 +33,10 @@ Matrix = npt.NDArray[np.int8]
 def build_agreement(flags: Iterable[pa.Table]) -> pa.Table:
     """How far each pair of methods flags the same items (contract ``method_agreement``).
 
-    Of the items of one focus, level, HS revision and year that both methods judge: ``both``, ``only_a``, ``only_b``,
-    ``neither`` where both can tell, ``untold`` the others; Jaccard ``= both / (both + only_a + only_b)``, null over an
-    empty union. The variant ``_indicated`` lets an indication stand in for a verdict that cannot be told.
+    Of the items of one focus, level, HS revision and year that both methods judge: ``flagged_by_both``, ``only_a``,
+    ``only_b``, ``neither`` where both can tell, ``untold`` the others; Jaccard ``= flagged_by_both / (flagged_by_both +
+    only_a + only_b)``, null over an empty union. The variant ``_indicated`` lets an indication stand in for a verdict
+    that cannot be told.
 
     Args:
         flags: parts of table ``flags`` with :data:`AGREEMENT_COLUMNS`, all rows of a year in one of them (a year after
@@ -70,7 +73,7 @@ def _of_part(flags: pa.Table) -> list[pa.Table]:
                 "method_b": pa.repeat(METHODS[b], len(there)),
             }
             columns |= {n: pa.array(told[n][there]) for n in told}
-            columns |= {f"{n}_indicated": pa.array(hinted[n][there]) for n in ("both", "only_a", "only_b")}
+            columns |= {f"{n}_indicated": pa.array(hinted[n][there]) for n in _UNION}
             columns["jaccard"] = _jaccard(told, there)
             columns["jaccard_indicated"] = _jaccard(hinted, there)
             found.append(pa.table(columns).select(METHOD_AGREEMENT.names).cast(METHOD_AGREEMENT.schema()))
@@ -97,7 +100,7 @@ def _counts(a: Matrix, b: Matrix, group: Integers, groups: int) -> dict[str, Int
     """Items per group by what both methods say."""
     told = (a != _UNTOLD) & (b != _UNTOLD)
     cases = {
-        "both": told & (a == 1) & (b == 1),
+        "flagged_by_both": told & (a == 1) & (b == 1),
         "only_a": told & (a == 1) & (b == 0),
         "only_b": told & (a == 0) & (b == 1),
         "neither": told & (a == 0) & (b == 0),
@@ -107,8 +110,8 @@ def _counts(a: Matrix, b: Matrix, group: Integers, groups: int) -> dict[str, Int
 
 
 def _jaccard(counts: dict[str, Integers], rows: Integers) -> pa.Array:
-    union = (counts["both"] + counts["only_a"] + counts["only_b"])[rows]
-    share = np.divide(counts["both"][rows], union, out=np.zeros(len(rows)), where=union > 0)
+    union = (counts["flagged_by_both"] + counts["only_a"] + counts["only_b"])[rows]
+    share = np.divide(counts["flagged_by_both"][rows], union, out=np.zeros(len(rows)), where=union > 0)
     return pa.array(share, mask=union == 0)
 
 

@@ -29,8 +29,8 @@ concordance, only the nowcast does, and no method judges that.
 An alternative is listed for a verdict only where it moves a figure that the method reads: what it leaves as it was
 would agree by itself. A verdict is what is told, or where it cannot be told what is indicated.
 
-Methods that rest on further inputs (ec_criticality, geopolrisk, foreign_input_reliance) are not tried here: what they
-read beside trade, production and governance has no alternative in the data.
+ec_criticality and geopolrisk are tried with the three years' flows and with other scores; their recycling rates,
+substitution indices and end uses have no alternative in the data. foreign_input_reliance is not tried here.
 
 Products outside the catalogue are not traced again: of the alternatives they get the window on direct figures,
 governance, the other measure, and direct in the place of traced.
@@ -53,6 +53,8 @@ from ketenpipe.chain.catalogue import Reference
 from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.lookthrough import Exposure, TracedYears, build_exposure
 from ketenpipe.chain.tracing import Tracing, focus_members, trace_year
+from ketenpipe.risk.criticality import Inputs as CriticalityInputs
+from ketenpipe.risk.criticality import build_criticality, criticality_codes
 from ketenpipe.risk.facts import FACT_COLUMNS, ITEM, Facts, collect_facts
 from ketenpipe.risk.governance import risk_of
 from ketenpipe.risk.indicators import build_chain_indicators
@@ -87,6 +89,9 @@ SAME = 1e-8
 _FACTS = pa.schema([(name, INDICATOR_TABLE.column(name).type) for name in FACT_COLUMNS])
 _ROW_KEY = [*ITEM, "year", "indicator", "measure", "basis"]
 _MADE = ("observed", "producer_list")
+#: Methods on criticality, and the figures that they read.
+_CRITICAL = ("ec_criticality", "geopolrisk")
+_CRITICAL_FIGURES = ("G4", "G5", "EI")
 _ON_PRODUCTION = ("node_test", "indirect_specific", "indirect_global")
 ON_CHAIN = ("indirect_specific", "indirect_global")
 _DIRECT = ("geodep", "swd2021", "cbs", "crma65")
@@ -119,6 +124,10 @@ class Inputs:
             catalogue only.
         assumed_error: standard error of a governance estimate where the source has none, WGI points.
         engine: opens what runs the formulas on flows.
+        critical: table ``criticality_indicators`` of a year, columns :data:`ketenpipe.risk.facts.FACT_COLUMNS`; None:
+            ec_criticality and geopolrisk are not tried.
+        critical_world: what a year's criticality is made of, with the codes of
+            :func:`ketenpipe.risk.criticality.criticality_codes`; goes with ``critical``.
         methods: the named methods that judge; empty: all.
     """
 
@@ -138,6 +147,8 @@ class Inputs:
     assumed_error: float
     whole: Callable[[int], tuple[pa.Table, pa.Table]] | None = None
     engine: Callable[[], AbstractContextManager[Engine]] = Engine
+    critical: Callable[[int], pa.Table] | None = None
+    critical_world: Callable[[int], tuple[World, CriticalityInputs]] | None = None
     methods: tuple[str, ...] = ()
 
     @property
@@ -325,8 +336,18 @@ _READ: dict[str, tuple[str, ...]] = {
     "node_test": ("O1", "G2"),
     "indirect_specific": ("O1", "G2"),
     "indirect_global": ("C3", "G2p"),
+    "ec_criticality": ("G5", "G5_published", "G5_high", "EI"),
+    "geopolrisk": ("G4", "G4_published"),
 }
-_FIGURES = ("C1", "C2", "C4a", "C4b", "C5", "S1", "S1b", "C3", "G2p", "O1", "G2")
+_FIGURES = (
+    "C1", "C2", "C4a", "C4b", "C5", "S1", "S1b", "C3", "G2p", "O1", "G2", "G4", "G4_published", "G5", "G5_published",
+    "G5_high", "EI",
+)  # fmt: skip
+#: What a method is decided on where the figure itself is null, in the order in which it is asked for.
+_STEAD: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "geopolrisk": {"G4": ("G4_published", "G4")},
+    "ec_criticality": {"G5": ("G5", "G5_published", "G5_high")},
+}
 
 
 @dataclass(frozen=True)
@@ -421,7 +442,9 @@ class _Judged:
         if node is not None:
             focus, _, _, revision, group, _ = self.items[row]
             row = self.nodes.get((focus, revision, group, node), -1)
-        return float(self.figures[fact][row]) if row >= 0 and fact in self.figures else np.nan
+        facts = _STEAD.get(method, {}).get(by, (fact,))
+        held = [float(self.figures[f][row]) for f in facts if row >= 0 and f in self.figures]
+        return next((value for value in held if not np.isnan(value)), np.nan)
 
 
 def _plain(words: pd.Series) -> list[Any]:
@@ -496,7 +519,22 @@ class _Year:
         held = [chains]
         if any(y == year for _, y in inputs.vintages.releases):
             held.append(inputs.products(year).select(FACT_COLUMNS))
+            if inputs.critical is not None:
+                held.append(self._of_criticality(inputs.critical(year)))
         return pa.concat_tables(held).filter(pc.field("hs_revision").isin(self.revisions))
+
+    @staticmethod
+    def _of_criticality(rows: pa.Table) -> pa.Table:
+        """The figures of criticality that verdicts rest on."""
+        return rows.select(FACT_COLUMNS).filter(pc.field("indicator").isin(_CRITICAL_FIGURES))
+
+    def _critical(self, **changed: pa.Table) -> list[pa.Table]:
+        """Criticality of the year with some parts of its world replaced; nothing where it is not tried."""
+        if self.inputs.critical is None or self.inputs.critical_world is None:
+            return []
+        world, options = self.inputs.critical_world(self.year)
+        found = build_criticality(replace(world, **changed), self.year, options)
+        return [self._of_criticality(found).filter(pc.field("hs_revision").isin(self.revisions))]
 
     def _judged(
         self, rows: pa.Table, chain_nodes: pa.Table, earlier: list[pa.Table], methods: Collection[str]
@@ -545,10 +583,12 @@ class _Year:
         world = self._world(trace_year(flows, inputs.mining, inputs.reference, inputs.foci, self.year), flows)
         found = [build_product_indicators(world), build_chain_indicators([world], PRODUCT_INDICATORS.empty())]
         found += self._window_of_others()
+        codes = self.codes | criticality_codes(inputs.reference)
+        found += self._critical(flows=mean_flows([inputs.flows(y, codes) for y in self._window()], self.year))
         return self._case(
             "three_year_window",
             overridden(self.rows, *found),
-            (*_DIRECT, *_ON_PRODUCTION),
+            (*_DIRECT, *_ON_PRODUCTION, *_CRITICAL),
             only=lambda item: item[3] in whole,
         )
 
@@ -656,11 +696,12 @@ class _Year:
             found = [
                 build_product_indicators(products, ()),
                 build_chain_indicators([chains], PRODUCT_INDICATORS.empty()),
+                *self._critical(country_risk=risk),
             ]
             yield self._case(
                 name,
                 overridden(self.rows, *found),
-                (*_ON_PRODUCTION, "tno"),
+                (*_ON_PRODUCTION, "tno", *_CRITICAL),
                 note="assumed_error" if assumed else None,
             )
 
@@ -805,7 +846,7 @@ def _compared(base: _Judged, under: _Judged, case: _Case, year: int) -> pa.Table
         columns["node"] += held.at[rows].tolist()
         columns["value"] += _numbers(np.array(figures, dtype=np.float64))
         columns["base_value"] += _numbers(held.value[rows])
-        columns["limit"] += _numbers(held.limit[rows])
+        columns["threshold"] += _numbers(held.limit[rows])
     return ALTERNATIVES.conform(pa.table({c.name: pa.array(columns[c.name], c.type) for c in ALTERNATIVES.columns}))
 
 

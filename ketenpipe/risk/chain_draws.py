@@ -1129,6 +1129,7 @@ class _Tables:
                     **place,
                     "draws": draws.count,
                     "flagged_share": passing / there.sum() if there.any() else None,
+                    "verdict_share": there.mean(),
                     "told_share": (~np.isnan(told[draws.drawn])).mean(),
                     "method_version": METHOD_VERSION,
                 }

@@ -98,7 +98,7 @@ def build_criticality(world: World, year: int, inputs: Inputs) -> pa.Table:
         year: the year.
         inputs: the optional inputs.
     """
-    scene = _Scene(world, year, inputs)
+    scene = Scene(world, year, inputs)
     rows = [row for target in scene.products for row in scene.of(target, "hs6")]
     rows += list(_placed(scene))
     blocks = [rows_block(rows)] if rows else []
@@ -109,7 +109,7 @@ def build_criticality(world: World, year: int, inputs: Inputs) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """An HS6 code or a node, and what is known of it whoever buys it.
 
     Args:
@@ -129,11 +129,11 @@ class _Target:
     statistic: Statistic | None
     any_form: Mapping[str, float] | None
     barred: frozenset[str]
-    parts: tuple[_Target, ...] = ()
+    parts: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Trade:
+class Trade:
     """What a focus buys and sells: tonnes per origin, tonnes and thousand USD in all, value share with tonnes."""
 
     origins: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ class _Trade:
 
 
 @dataclass(frozen=True)
-class _Own:
+class Own:
     """Production of the traded form by the members of a focus, in tonnes.
 
     Args:
@@ -171,14 +171,14 @@ class _Own:
         return sum(self.tonnes.values())
 
 
-def _together(parts: Sequence[_Own]) -> _Own:
+def _together(parts: Sequence[Own]) -> Own:
     """Production of several codes."""
     tonnes: dict[str, float] = {}
     for part in parts:
         for country, quantity in part.tonnes.items():
             tonnes[country] = tonnes.get(country, 0.0) + quantity
     basis = "producer_list" if any(part.basis == "producer_list" for part in parts) else "observed"
-    return _Own(basis, tonnes, sum(part.imputed for part in parts), any(part.gaps for part in parts))
+    return Own(basis, tonnes, sum(part.imputed for part in parts), any(part.gaps for part in parts))
 
 
 class _Flows:
@@ -197,7 +197,7 @@ class _Flows:
         """Tonnes that a country exports beyond its imports; 0 where it does not."""
         return max(0.0, self._surplus.get((revision, name, country), 0.0))
 
-    def seen_by(self, members: Collection[str]) -> dict[tuple[str, str], _Trade]:
+    def seen_by(self, members: Collection[str]) -> dict[tuple[str, str], Trade]:
         """Trade of the members with all others."""
         selling, buying = (self._flows[side].isin(list(members)) for side in ("exporter", "importer"))
         key = ["hs_revision", "name"]
@@ -210,7 +210,7 @@ class _Flows:
             exports = sold.loc[where] if where in sold.index else {"v": 0.0, "q": 0.0, "v_with_q": 0.0}
             values = [(part["v"].sum(), part["v_with_q"].sum()), (exports["v"], exports["v_with_q"])]
             covered = [float(with_q / v) for v, with_q in values if v > 0]
-            out[where] = _Trade(
+            out[where] = Trade(
                 tuple(part["exporter"]),
                 part["q"].to_numpy(dtype=float),
                 float(values[0][0]),
@@ -221,7 +221,7 @@ class _Flows:
         return out
 
 
-class _Scene:
+class Scene:
     """All targets of a year and what the figures of each are made of."""
 
     def __init__(self, world: World, year: int, inputs: Inputs) -> None:
@@ -253,7 +253,7 @@ class _Scene:
 
     # -- targets
 
-    def _products(self) -> list[_Target]:
+    def _products(self) -> list[Target]:
         """Codes that are held and have production data, or belong to a node with a cited parameter."""
         reference = self.reference
         tied: set[tuple[str, str]] = set()
@@ -264,11 +264,11 @@ class _Scene:
             tied |= {(revision, code) for node in named for code in reference.codes(node, revision)}
         return [self._product(revision, code) for revision, code in sorted(tied & set(self.unit_value))]
 
-    def _product(self, revision: str, code: str) -> _Target:
+    def _product(self, revision: str, code: str) -> Target:
         link = self.reference.production_link(code, revision)
         material = "" if link is None else link.material
         statistic = production_statistic(self.reference, self.mining, revision, code, self.year)
-        return _Target(
+        return Target(
             revision,
             code,
             (code,),
@@ -281,7 +281,7 @@ class _Scene:
         )
 
     @cached_property
-    def nodes(self) -> dict[tuple[object, object], _Target]:
+    def nodes(self) -> dict[tuple[object, object], Target]:
         """Targets of the nodes that are figured, by node and HS revision."""
         return {
             (row["node"], row["hs_revision"]): self._node(row["node"], row["hs_revision"], row["status"])
@@ -311,13 +311,13 @@ class _Scene:
         materials = {"" if link is None else link.material for link in links}
         return materials.pop() if len(materials) == 1 else ""
 
-    def _node(self, node: str, revision: str | None, status: str) -> _Target:
+    def _node(self, node: str, revision: str | None, status: str) -> Target:
         codes = () if status == "production" or revision is None else self.reference.codes(node, revision)
         material = self._material(node, revision)
         statistic = self._node_statistic(node)
         parts = () if statistic is not None else self._parts(str(revision), codes)
         barred = [frozenset(self.reference.non_producer_countries(code, str(revision))) for code in codes]
-        return _Target(
+        return Target(
             revision,
             node,
             codes,
@@ -333,17 +333,17 @@ class _Scene:
     def _node_statistic(self, node: str) -> Statistic | None:
         """A node's own statistic, where it is of the node's form."""
         held = self.reference.nodes[node]
-        tonnes = self._tonnes(held.material) if held.material_relation == "same_form" else None
+        tonnes = self.tonnes(held.material) if held.material_relation == "same_form" else None
         return None if tonnes is None else Statistic("observed", tonnes)
 
-    def _parts(self, revision: str, codes: Sequence[str]) -> tuple[_Target, ...]:
+    def _parts(self, revision: str, codes: Sequence[str]) -> tuple[Target, ...]:
         """The codes of a node whose statistics add up to its production; none where they do not."""
         parts = tuple(self._product(revision, code) for code in codes)
         materials = [part.material for part in parts if part.material]
         alike = len(set(materials)) < len(materials)  # one statistic for several codes would count twice
         return () if alike or any(part.statistic is None for part in parts) else parts
 
-    def _tonnes(self, material: str) -> dict[str, float] | None:
+    def tonnes(self, material: str) -> dict[str, float] | None:
         """Tonnes per listed country (NaN: without a figure); None where the statistic has none."""
         if self.mining is None or not material:
             return None
@@ -353,14 +353,14 @@ class _Scene:
         return dict(zip(rows["country"], rows["tonnes"].astype(float), strict=True))
 
     def _any_form(self, material: str, statistic: Statistic | None) -> Mapping[str, float] | None:
-        tonnes = self._tonnes(material)
+        tonnes = self.tonnes(material)
         if tonnes is not None:
             return tonnes
         return None if statistic is None else statistic.quantities
 
     # -- what a focus has to do with a target
 
-    def own(self, target: _Target, level: str, focus: str) -> _Own | None:
+    def own(self, target: Target, level: str, focus: str) -> Own | None:
         """Production of the traded form by the focus; a listed member without a figure takes its export surplus."""
         if target.parts:
             parts = [self.own(part, "hs6", focus) for part in target.parts]
@@ -376,25 +376,25 @@ class _Scene:
                 imputed, gaps = imputed + quantity, True
             if quantity > 0:
                 tonnes[country] = quantity
-        return _Own(target.statistic.basis, tonnes, imputed, gaps)
+        return Own(target.statistic.basis, tonnes, imputed, gaps)
 
     def risks(self, countries: Iterable[str]) -> Floats:
         """G1 of countries; NaN without a score."""
         return np.array([self.risk.get(c, np.nan) for c in countries], dtype=float)
 
-    def small_or_precious(self, target: _Target, trade: _Trade) -> bool:
+    def small_or_precious(self, target: Target, trade: Trade) -> bool:
         """Under 100 t imported in all, or every code above 1 million USD a tonne."""
         if not trade.imports > 0:
             return False
         values = [self.unit_value.get((str(target.revision), code), np.nan) for code in target.codes]
         return trade.imports < SMALL_MASS_TONNES or all(v > PRECIOUS_KUSD_PER_TONNE for v in values)
 
-    def parameter(self, name: str, target: _Target) -> Parameter | None:
+    def parameter(self, name: str, target: Target) -> Parameter | None:
         """A cited parameter of a target."""
         return self.inputs.parameters.parameter(name, self.year, nodes=target.nodes, material=target.material)
 
     def stamp(
-        self, target: _Target, *kinds: str, parameters: Iterable[Parameter | None] = (), also: str | None = None
+        self, target: Target, *kinds: str, parameters: Iterable[Parameter | None] = (), also: str | None = None
     ) -> str | None:
         """Vintages behind a figure."""
         cited = sorted({_vintage_of(p) for p in parameters if p is not None})
@@ -427,22 +427,34 @@ class _Scene:
 
     # -- rows
 
-    def of(self, target: _Target, level: str) -> Iterator[dict[str, object]]:
+    def of(self, target: Target, level: str) -> Iterator[dict[str, object]]:
         """The rows of a target for every focus; group and tier are those of the direct view."""
         for focus in self.foci:
             base = {
                 "focus": focus, "level": level, "code": target.name, "hs_revision": target.revision, "group": None,
                 "tier": 0, "year": self.year,
             }  # fmt: skip
-            for row in self._figures(target, level, focus):
+            for row in self.figures(target, level, focus):
                 yield base | row
 
-    def _figures(self, target: _Target, level: str, focus: str) -> Iterator[dict[str, object]]:
+    def places(self, key: tuple[object, object]) -> Iterator[dict[str, Any]]:
+        """Where the rows of a node stand: in every chain that it is part of, and as the group whose product it is."""
+        heads = {g.group: g.node for g in self.reference.groups.values()}
+        for plan in self.plan:
+            if (plan["node"], plan["hs_revision"]) != key:
+                continue
+            placed = {"level": "node", "code": plan["node"], "group": plan["group"], "tier": plan["tier"]}
+            yield placed
+            if heads[str(plan["group"])] == plan["node"] and plan["tier"] == 0:
+                yield placed | {"level": "group", "code": plan["group"]}
+
+    def figures(self, target: Target, level: str, focus: str) -> Iterator[dict[str, object]]:
+        """The rows of a target for a focus, without their place."""
         yield from _parameter_rows(self, target)
         if not target.codes:
             yield _supply_risk_row(self, target, focus, None, None)
             return
-        trade = self.trade[level, focus].get((str(target.revision), target.name), _Trade())
+        trade = self.trade[level, focus].get((str(target.revision), target.name), Trade())
         own = self.own(target, level, focus)
         if self.elasticities is None or level == "node":
             yield _elasticity_row(self, target, focus)
@@ -463,19 +475,11 @@ def _frame(flows: pa.Table, year: int) -> pd.DataFrame:
     return out.assign(v_with_q=out["v"].where(out["q"].notna(), 0.0), q=out["q"].fillna(0.0))
 
 
-def _placed(scene: _Scene) -> Iterator[dict[str, object]]:
+def _placed(scene: Scene) -> Iterator[dict[str, object]]:
     """Rows of nodes in their groups, and those of each group's product as the group's."""
-    figured: dict[tuple[object, object], list[dict[str, object]]] = {}
-    heads = {g.group: g.node for g in scene.reference.groups.values()}
-    for plan in scene.plan:
-        key = (plan["node"], plan["hs_revision"])
-        if key not in figured:
-            figured[key] = list(scene.of(scene.nodes[key], "node"))
-        for row in figured[key]:
-            placed = row | {"group": plan["group"], "tier": plan["tier"]}
-            yield placed
-            if heads[str(plan["group"])] == plan["node"] and plan["tier"] == 0:
-                yield placed | {"level": "group", "code": plan["group"]}
+    for key, target in scene.nodes.items():
+        rows = list(scene.of(target, "node"))
+        yield from (row | placed for placed in scene.places(key) for row in rows)
 
 
 def _vintage_of(parameter: Parameter | EndUse) -> str:
@@ -496,7 +500,7 @@ def _finite(value: float | None) -> float | None:
 _MISSING = {"eol_rir": "no_recycling_rate", "si_sr": "no_substitution_index", "si_ei": "no_substitution_index"}
 
 
-def _parameter_rows(scene: _Scene, target: _Target) -> Iterator[dict[str, object]]:
+def _parameter_rows(scene: Scene, target: Target) -> Iterator[dict[str, object]]:
     for indicator, name in (("S4a", "eol_rir"), ("S4b", "si_sr"), ("S4c", "si_ei")):
         found = scene.parameter(name, target)
         row: dict[str, object] = {"indicator": indicator, "measure": "none", "basis": "published"}
@@ -510,7 +514,7 @@ def _parameter_rows(scene: _Scene, target: _Target) -> Iterator[dict[str, object
         }  # fmt: skip
 
 
-def _trusted(parameter: Parameter | None) -> float:
+def trusted(parameter: Parameter | None) -> float:
     """The figure of a parameter that somebody read; NaN otherwise."""
     return parameter.value if parameter is not None and parameter.citation_status == READ else np.nan
 
@@ -518,7 +522,7 @@ def _trusted(parameter: Parameter | None) -> float:
 # -- IR, G4, G5 ----------------------------------------------------------------------------------------------
 
 
-def _confidence(small: bool, own: _Own | None, supply: float, mix: WorldMix | None = None) -> str:
+def _confidence(small: bool, own: Own | None, supply: float, mix: WorldMix | None = None) -> str:
     if small or (own is not None and own.imputed > IMPUTED_SHARE_LOW_CONFIDENCE * supply):
         return "low"
     listed = own is not None and (own.basis == "producer_list" or own.gaps)
@@ -526,7 +530,7 @@ def _confidence(small: bool, own: _Own | None, supply: float, mix: WorldMix | No
     return "medium" if listed or open_mix else "high"
 
 
-def _import_reliance_row(scene: _Scene, target: _Target, trade: _Trade, own: _Own | None) -> dict[str, object]:
+def _import_reliance_row(scene: Scene, target: Target, trade: Trade, own: Own | None) -> dict[str, object]:
     production = np.nan if own is None else own.total
     value = float(import_reliance(trade.imports, trade.exports, production))
     low: float | None = None
@@ -558,11 +562,11 @@ def _concentration(mix: WorldMix) -> float:
     return sum(share * share for country, share in mix.shares.items() if country != UNKNOWN)
 
 
-def _unscored(scene: _Scene) -> str:
+def _unscored(scene: Scene) -> str:
     return "no_governance_score" if scene.world.risk else "no_governance_data"
 
 
-def _geopolrisk_row(scene: _Scene, target: _Target, focus: str, trade: _Trade, own: _Own | None) -> dict[str, object]:
+def _geopolrisk_row(scene: Scene, target: Target, focus: str, trade: Trade, own: Own | None) -> dict[str, object]:
     mix = target.mix
     row: dict[str, object] = {
         "indicator": "G4", "measure": "q", "basis": "observed" if mix is None else mix.basis,
@@ -607,7 +611,7 @@ def _geopolrisk_row(scene: _Scene, target: _Target, focus: str, trade: _Trade, o
 
 
 def _supply_risk_row(
-    scene: _Scene, target: _Target, focus: str, trade: _Trade | None, own: _Own | None
+    scene: Scene, target: Target, focus: str, trade: Trade | None, own: Own | None
 ) -> dict[str, object]:
     """G5; ``trade`` None: a node that no trade code isolates has world supply only."""
     mix = target.mix
@@ -622,7 +626,7 @@ def _supply_risk_row(
     world = hhi_wgi(np.array([*known.values()]), scene.risks(known), mix.shares.get(UNKNOWN, 0.0))
     if np.isnan(world.value):
         return row | {"reason": _unscored(scene)}
-    rate, index = _trusted(eol), _trusted(si)
+    rate, index = trusted(eol), trusted(si)
     whys = [
         None if not np.isnan(rate) else "recalled_citation" if eol is not None else "no_recycling_rate",
         None if not np.isnan(index) else "recalled_citation" if si is not None else "no_substitution_index",
@@ -667,7 +671,7 @@ def _supply_risk_row(
     }  # fmt: skip
 
 
-def _sourcing(scene: _Scene, trade: _Trade, own: _Own | None) -> tuple[Concentration, float]:
+def _sourcing(scene: Scene, trade: Trade, own: Own | None) -> tuple[Concentration, float]:
     """HHI_WGI of what a focus makes and imports, and its IR; NaN where it has neither, or production is not known."""
     nothing = Concentration(np.nan, np.nan, np.nan)
     if own is None:
@@ -679,7 +683,7 @@ def _sourcing(scene: _Scene, trade: _Trade, own: _Own | None) -> tuple[Concentra
     return hhi_wgi(amounts / amounts.sum(), scene.risks([*trade.origins, *own.tonnes])), reliance
 
 
-def _sourcing_rows(scene: _Scene, target: _Target, trade: _Trade, own: _Own | None) -> Iterator[dict[str, object]]:
+def _sourcing_rows(scene: Scene, target: Target, trade: Trade, own: Own | None) -> Iterator[dict[str, object]]:
     """HHI_WGI(sourcing), the part of G5 that no other row shows; nothing where it cannot be had."""
     sourcing, _ = _sourcing(scene, trade, own)
     if own is None or trade.lacks_mass or np.isnan(sourcing.value):
@@ -700,7 +704,7 @@ def _sourcing_rows(scene: _Scene, target: _Target, trade: _Trade, own: _Own | No
 class _Economy:
     """Value added of a focus's manufacturing industries, and who uses what."""
 
-    def __init__(self, scene: _Scene, focus: str) -> None:
+    def __init__(self, scene: Scene, focus: str) -> None:
         self._scene = scene
         members = scene.members[focus]
         accounts = scene.inputs.accounts
@@ -740,7 +744,7 @@ class _Economy:
         held = held.filter(asked).to_pandas()
         return held.assign(value=held["value_kusd"].astype(float))[columns]
 
-    def row(self, target: _Target) -> dict[str, object]:
+    def row(self, target: Target) -> dict[str, object]:
         """EI of a target: with cited end uses, else with the proportions of the input-output table."""
         scene = self._scene
         cited = scene.inputs.parameters.uses(scene.year, nodes=target.nodes, material=target.material)
@@ -768,7 +772,7 @@ class _Economy:
         }  # fmt: skip
         if why is not None:
             return row | {"reason": _note(why, *notes)}
-        index = _trusted(si)
+        index = trusted(si)
         largest = max(self.value_added.values())
         known = economic_importance(
             np.array([*shares.values()]), np.array([self.value_added[s] for s in shares]), largest, 1.0
@@ -785,7 +789,7 @@ class _Economy:
             "confidence": None if lacking else "medium" if basis == "icio" else "low",
         }  # fmt: skip
 
-    def _proportional(self, target: _Target) -> tuple[dict[str, float], float, list[str]]:
+    def _proportional(self, target: Target) -> tuple[dict[str, float], float, list[str]]:
         """Shares of use over manufacturing industries, their part of the listed deliveries, what the rows say."""
         used = self._uses
         own = used[(used["hs_revision"] == target.revision) & used["code"].isin(target.codes)]
@@ -802,7 +806,7 @@ class _Economy:
 # -- S3 ---------------------------------------------------------------------------------------------------
 
 
-def _product_elasticities(scene: _Scene) -> list[pa.Table]:
+def _product_elasticities(scene: Scene) -> list[pa.Table]:
     """S3 of every code, for every focus: the same figure."""
     if scene.elasticities is None:
         return []
@@ -812,7 +816,7 @@ def _product_elasticities(scene: _Scene) -> list[pa.Table]:
     return [frame_block(rows.assign(focus=focus)) for focus in scene.foci]
 
 
-def _elasticity_row(scene: _Scene, target: _Target, focus: str) -> dict[str, object]:
+def _elasticity_row(scene: Scene, target: Target, focus: str) -> dict[str, object]:
     """S3 of a node: the mean over its codes, by the focus's imports of each; of one code its own."""
     row: dict[str, object] = {"indicator": "S3", "measure": "none", "basis": "published"}
     if scene.elasticities is None:
@@ -824,7 +828,7 @@ def _elasticity_row(scene: _Scene, target: _Target, focus: str) -> dict[str, obj
         numbers = {n: None if pd.isna(found[n]) else float(found[n]) for n in FIGURES[:5]}
         return row | numbers | {n: None if pd.isna(found[n]) else str(found[n]) for n in FIGURES[5:]}
     trade = scene.trade["hs6", focus]
-    bought = [trade.get((str(target.revision), c), _Trade()).imports_kusd for c in part["code"]]
+    bought = [trade.get((str(target.revision), c), Trade()).imports_kusd for c in part["code"]]
     part = part.assign(weight=bought)
     part["value"] = pd.to_numeric(part["value"])
     usable = part[part["value"].notna() & (part["weight"] > 0)]

@@ -6,11 +6,14 @@ Pure functions on arrays and numbers. Does not belong here: tables, rows, reason
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ketenpipe.risk.planes import Floats
 
+Amount = TypeVar("Amount", float, Floats)
+"""A number, or one per draw."""
 EC_SCALE = 10.0
 """The EC's governance index runs from 0 to 10, and so does its economic importance."""
 UNSCORED_RISK = 0.5
@@ -128,7 +131,7 @@ def geopolrisk(
     )
 
 
-def supply_risk(world: float, sourcing: float, reliance: float, eol_rir: float, si_sr: float) -> float:
+def supply_risk(world: Amount, sourcing: Amount, reliance: Amount, eol_rir: float, si_sr: float) -> Amount:
     """G5 ``= [HHI_WGI(world) IR/2 + HHI_WGI(sourcing) (1 - IR/2)] (1 - EoL_RIR) SI_SR``; NaN where any of them is.
 
     Args:

@@ -134,9 +134,8 @@ def _number(text: str) -> int:
 
 def _mixed(words: Words) -> Words:
     """The finaliser of splitmix64: every bit of the result hangs on every bit of the word."""
-    with np.errstate(over="ignore"):
-        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
 
 
@@ -213,8 +212,7 @@ class Places:
     def flows(self, revision: str, code: str, year: int, sender: Integers, receiver: Integers) -> Integers:
         """The row of each flow; sender and receiver are numbers of countries."""
         word = np.uint64(_number(f"{revision} {code} {year}"))
-        with np.errstate(over="ignore"):
-            pair = _mixed(self._words[sender]) * np.uint64(3) + self._words[receiver]
+        pair = _mixed(self._words[sender]) * np.uint64(3) + self._words[receiver]
         return (_mixed(_mixed(pair) ^ word) % np.uint64(ROWS)).astype(np.int64)
 
     def makers(self, what: str, year: int) -> Integers:
@@ -271,16 +269,15 @@ class Balance:
     """The balance of a code in some columns; all shapes (countries, columns).
 
     Args:
-        sold, bought: exports and imports.
+        sold: exports.
         made: production as used, its errors included.
         unknown: supply of unknown origin.
         imputed: the part of production that is imputed, before its own errors.
-        supply: ``made + unknown + bought``.
+        supply: ``made + unknown`` and imports.
         balanced: the same before production's own errors, which say nothing of who consumes.
     """
 
     sold: Floats
-    bought: Floats
     made: Floats
     unknown: Floats
     imputed: Floats
@@ -461,14 +458,14 @@ class DrawnCode:
         closed = balance(sold, bought, statistic, listed, barred)
         balanced = closed.made + closed.unknown + bought
         if noise is None:
-            return Balance(sold, bought, closed.made, closed.unknown, closed.imputed, balanced, balanced)
+            return Balance(sold, closed.made, closed.unknown, closed.imputed, balanced, balanced)
         made = self._noise.production("imputed")[noise]
         made -= 1.0
         made *= closed.imputed
         made += 1.0
         made *= closed.made
         supply = made + closed.unknown + bought
-        return Balance(sold, bought, made, closed.unknown, closed.imputed, supply, balanced)
+        return Balance(sold, made, closed.unknown, closed.imputed, supply, balanced)
 
     @property
     def countries(self) -> tuple[str, ...]:
@@ -618,7 +615,6 @@ class DrawnCode:
         """
         nodes, receiver = mix.nodes, mix.receiver
         supply = part.supply[nodes]
-        supply[supply <= 0] = 1.0
         share = amount / supply[receiver]
         passing = weights[nodes].astype(amount.dtype)
         passed, buffer, going = passing.copy(), np.empty_like(share), passing.sum(axis=0)
@@ -628,7 +624,7 @@ class DrawnCode:
             passing = mix.gather @ buffer
             passed += passing
             going = passing.sum(axis=0)
-            if going.max(initial=0.0) <= mix.near:
+            if going.max() <= mix.near:
                 break
         passed /= supply
         found = np.zeros((len(self.code.countries), passed.shape[1]), passed.dtype)
@@ -692,6 +688,5 @@ def flag_share(figures: Floats, draws: Draws, beyond: Callable[[Floats], Truths]
     drawn = figures[:, draws.drawn]
     there = ~np.isnan(drawn)
     count = there.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        passing = (beyond(drawn) & there).sum(axis=1)
+    passing = (beyond(drawn) & there).sum(axis=1)
     return np.divide(passing, count, out=np.full(len(figures), np.nan), where=count > 0)

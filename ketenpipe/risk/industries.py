@@ -26,6 +26,8 @@ from ketenpipe.tables.registry import INDUSTRY_INDICATORS
 Words = npt.NDArray[np.object_]
 
 ITEM = ["focus", "industry", "year"]
+#: The column of ``industry_exposure`` with a bloc's members outside the table, and the reason that says that there are.
+LACKING = "members_without_region"
 #: Reasons in table ``industry_exposure`` that are about inputs and say nothing about sales.
 _ABOUT_INPUTS = ("no_intermediate_inputs", "no_foreign_inputs", "no_face_value")
 
@@ -47,6 +49,8 @@ def build_industry_indicators(
       others the risks 0 and 1; ``coverage`` is the scored share.
     - I4: the largest FIR/FV, both among foreign origins, of a foreign country with FIR >= 0.01, which is named with
       its FIR. A country that reaches FIR without a direct delivery has no ratio: ``no_face_value`` stands beside.
+    - Where the table has no region of some members of a bloc, they count abroad, within its rest of the world:
+      ``members_without_region`` stands beside every figure of that bloc and year.
     - I5: upstreamness. I5a, I5b, I6: propagation length, share beyond tier 1 and rank by extraction (Ghosh side, among
       named foreign countries) of I2's country; I6 names the first in rank in ``worst_code``.
 
@@ -60,7 +64,7 @@ def build_industry_indicators(
     held = exposure.to_pandas()
     if held.empty:
         return INDUSTRY_INDICATORS.empty()
-    items = held[[*ITEM, "basis"]].drop_duplicates(ITEM).sort_values(ITEM).reset_index(drop=True)
+    items = held[[*ITEM, "basis", LACKING]].drop_duplicates(ITEM).sort_values(ITEM).reset_index(drop=True)
     held = held.merge(items[ITEM].reset_index(names="item"), on=ITEM)
     foreign = held[held["country"] != held["focus"]]
     named = foreign[foreign["country"] != REST]
@@ -128,6 +132,8 @@ class _Figures:
         null = np.isnan(value)
         beside = np.full(count, None, dtype=object) if notes is None else np.asarray(notes, dtype=object)
         reason = _pick(null, why, beside)
+        lacking = items[LACKING].notna().to_numpy()
+        reason = _pick(lacking, [LACKING if r is None else f"{r}; {LACKING}" for r in reason], reason)
         synthetic = (items["basis"] == "synthetic").to_numpy()
         given: dict[str, pa.Array] = {
             name: words_of(np.zeros(count, dtype=np.int64), [word])
@@ -247,7 +253,8 @@ def _hidden(figures: _Figures, foreign: pd.DataFrame, named: pd.DataFrame) -> pa
     least = PUBLISHED["foreign_input_reliance"].number("least_reliance")
     wide = named[named["look_through"] >= least]
     top = _largest(wide, "hidden_ratio", figures.items)
-    without = set(wide.loc[wide["reason"] == "no_face_value", "item"])
+    # By the figures: another reason, such as that nothing is sold on, may stand first in the row.
+    without = set(wide.loc[~(wide["face_value_foreign"] > 0), "item"])
     open_at = figures.items.index.isin(without)
     lacking = _reasons(foreign, "look_through", figures.items)
     why = _or(lacking, _pick(open_at, "no_face_value", "below_reliance"))
@@ -264,12 +271,11 @@ def _hidden(figures: _Figures, foreign: pd.DataFrame, named: pd.DataFrame) -> pa
 def _position(figures: _Figures, tiers: pa.Table, measures: pa.Table, through: pd.DataFrame) -> list[pa.Table]:
     """I5, I5a, I5b and I6."""
     items, leader = figures.items, through["country"].to_numpy(dtype=object)
-    nobody = _pick(np.isnan(through["value"].to_numpy(dtype=float)), None, "no_foreign_inputs")
     steps = _measure(measures, "upstreamness", items)
     away = _measure(measures, "propagation_length", items, leader)
     # Where there is no leader the reason is the industry's own, which every measure of inputs gives.
     behind = _told(_measure(measures, "content_hhi", items)["reason"])
-    lacking = _or(behind, _or(nobody, "rest_of_world_only"))
+    lacking = _or(behind, "rest_of_world_only")
 
     first = tiers.to_pandas()
     first = first[first["tier"] == 1]
@@ -287,7 +293,7 @@ def _position(figures: _Figures, tiers: pa.Table, measures: pa.Table, through: p
         figures.block(
             "I6",
             lost["rank"],
-            _or(_unranked(lost["reason"]), lacking),
+            _or(_told(lost["reason"]), lacking),
             notes=np.full(len(items), "rank_only", dtype=object),
             country=leader,
             worst_code=_told(ahead["country"]),
@@ -315,12 +321,6 @@ def _told(words: pd.Series) -> Words:
     """Words with None for what is missing."""
     held = words.astype(object)
     return held.where(held.notna(), None).to_numpy(dtype=object)
-
-
-def _unranked(words: pd.Series) -> Words:
-    """Reasons without the one that stands beside every rank."""
-    held = _told(words)
-    return _pick(held == "rank_only", None, held)
 
 
 def _or(first: Words, second: Any) -> Words:

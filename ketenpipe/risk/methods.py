@@ -47,7 +47,7 @@ _BANDS = ("low", "moderate", "high")
 _UNKNOWN = -1
 """A verdict as a number: 1 flagged, 0 not, -1 cannot be told."""
 #: An economic importance on these stands for no end use of the material: it indicates and never flags.
-_SOFT_BASES = ("icio_proportional", "synthetic")
+SOFT_BASES = ("icio_proportional", "synthetic")
 #: Notes on G5 and EI that are no ground for leaving a verdict open; they stay beside the figures.
 _BESIDE = (
     "other_form", "small_or_precious", "production_imputed", "subset_of_products", "recipe_of_another_year",
@@ -731,7 +731,7 @@ def _ec_criticality(facts: pd.DataFrame, rules: _Rules) -> _Verdict:
     risky = rules.holds(method, "G5", risk)
     below = [(rules.holds(method, "G5", f) == False).fillna(False) for f in (bound, suggested)]  # noqa: E712
     risky = risky.mask(risk.isna() & below[0] & below[1], False)
-    hard = ~facts["EI_basis"].isin(_SOFT_BASES)
+    hard = ~facts["EI_basis"].isin(SOFT_BASES)
     important = rules.holds(method, "EI", facts["EI"].where(hard))
     known = risky & important
     soft = facts["EI_basis"].astype(object).map({"icio_proportional": "one_recipe_per_industry"})
@@ -851,7 +851,7 @@ def _foreign_input_reliance(facts: pd.DataFrame, rules: _Rules, industry: _Indus
     own = rules.holds(method, "I4", figure)
     # A country without direct deliveries has no ratio: it could be the one, unless another already is.
     own = own.mask(note.str.contains("no_face_value") & ~own.fillna(False), pd.NA)
-    own = own.mask(note == "below_reliance", False)
+    own = own.mask(note.str.contains("below_reliance").fillna(False).astype(bool), False)
     row = industry.row
     there = row >= 0
     at = np.maximum(row, 0)

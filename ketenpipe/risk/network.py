@@ -84,7 +84,7 @@ def outdegree_dispersion(network: Network, *, weighted: bool) -> Dispersion:
     span = _span(network)
     sellers, at = _numbered(product * span + exporter, count * span)
     of, country = sellers // span, sellers % span
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         if weighted:
             sold = np.bincount(at, network.weight, len(sellers))
             centrality = sold / np.bincount(product, network.weight, count)[of]

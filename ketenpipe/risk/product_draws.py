@@ -285,7 +285,7 @@ class _Job:
         basis: of the figures of production, per code.
         summary: name -> array of the same shape.
         ranked: draws of what is ranked, shape (codes, foci, ranked figures, draws).
-        verdicts: method -> (applies, flagged share, told share), each of shape (codes, foci).
+        verdicts: method -> (applies, flagged share, verdict share, told share), each of shape (codes, foci).
     """
 
     names: list[tuple[str, str]]
@@ -294,7 +294,7 @@ class _Job:
     basis: list[str]
     summary: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     ranked: Floats = field(default_factory=lambda: np.empty(0))
-    verdicts: dict[str, tuple[Truths, Floats, Floats]] = field(default_factory=dict)
+    verdicts: dict[str, tuple[Truths, Floats, Floats, Floats]] = field(default_factory=dict)
 
 
 def _draw(scene: _Scene, codes: Sequence[CodeFlows]) -> _Job:
@@ -548,7 +548,7 @@ def _all_of(*tests: Floats) -> Floats:
     return np.where((held == 0).any(axis=0), 0.0, np.where(np.isnan(held).any(axis=0), np.nan, 1.0))
 
 
-def _verdicts(scene: _Scene, job: _Job, drawn: Floats) -> dict[str, tuple[Truths, Floats, Floats]]:
+def _verdicts(scene: _Scene, job: _Job, drawn: Floats) -> dict[str, tuple[Truths, Floats, Floats, Floats]]:
     """Every method on every code and focus; see :mod:`ketenpipe.risk.methods`.
 
     Args:
@@ -598,7 +598,8 @@ def _verdicts(scene: _Scene, job: _Job, drawn: Floats) -> dict[str, tuple[Truths
         there = (~np.isnan(verdict)).sum(axis=2)
         passing = (verdict == 1).sum(axis=2)
         flagged = np.divide(passing, there, out=np.full(there.shape, np.nan), where=there > 0)
-        out[method] = applies, flagged, (~np.isnan(verdict if known is None else known)).mean(axis=2)
+        share, said = ((~np.isnan(v)).mean(axis=2) for v in (verdict, verdict if known is None else known))
+        out[method] = applies, flagged, share, said
     return out
 
 
@@ -709,12 +710,13 @@ class _Found:
             held = [j.verdicts[method] for j in self._jobs]
             if not held:
                 continue
-            applies, flagged, told = (np.concatenate([h[k] for h in held]) for k in range(3))
+            applies, flagged, given, told = (np.concatenate([h[k] for h in held]) for k in range(4))
             code, focus = np.nonzero(applies)
             columns = self._keys(names, code, focus)
             columns["method"] = words_of(np.full(len(code), number), METHODS)
             columns["draws"] = pa.array(np.full(len(code), self.scene.draws.count))
             columns["flagged_share"] = _figures(flagged[applies])
+            columns["verdict_share"] = _figures(given[applies])
             columns["told_share"] = _figures(told[applies])
             parts.append(_table(DRAWN_VERDICTS, columns))
         return DRAWN_VERDICTS.conform(pa.concat_tables(parts)) if parts else DRAWN_VERDICTS.empty()

@@ -197,8 +197,8 @@ PUBLISHED: dict[str, Published] = {
             "EU 2023, Table 15; European Commission (2017), Methodology for establishing the EU list of critical raw "
             "materials",
             status="read",
-            opened="a public text that states both limits from Table 15 of the study; of the Commission's own "
-            "documents only summaries could be opened",
+            opened="at second hand: a public text that states both limits (SR >= 1.0 and EI >= 2.8) and names Table 15 "
+            "of the study; the study itself could not be opened, of the Commission's own documents only summaries",
             leaves_out="the trade parameter t is left at 1; the Commission judges a material by the riskier of its "
             "stages, extraction or processing, here every code and node stands for its own stage; recycling rates and "
             "substitution indices that could not be read are absent, then supply risk is only bounded; without end "

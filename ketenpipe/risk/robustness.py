@@ -34,6 +34,7 @@ import pyarrow.compute as pc
 
 from ketenpipe.risk.planes import Floats, Integers, Truths
 from ketenpipe.risk.products import words_of
+from ketenpipe.risk.shares import of_tenths, tenths
 from ketenpipe.risk.thresholds import Thresholds
 from ketenpipe.tables.registry import FLAGS, ROBUSTNESS
 from ketenpipe.tables.store import ROW_GROUP
@@ -212,7 +213,7 @@ class _Tried:
         self.count = self.count + np.bincount(verdict, minlength=count)
         self.agreeing = self.agreeing + np.bincount(verdict, told == 1, minlength=count)
         self.turning[alternative[told == 0], verdict[told == 0]] = True
-        value, base, limit = (_floats(alternatives, n)[kept] for n in ("value", "base_value", "limit"))
+        value, base, limit = (_floats(alternatives, n)[kept] for n in ("value", "base_value", "threshold"))
         self.moves[alternative, verdict] = np.abs(value - base) / np.abs(limit)
 
     def matters_most(self) -> tuple[Integers, Truths]:
@@ -271,8 +272,8 @@ def _figures(values: Floats) -> pa.Array:
 def _sentences(
     raw: Integers, robust: Integers, draws: Floats, draw_agreement: Floats, tried: _Tried, most: Integers, limit: float
 ) -> tuple[pa.DictionaryArray, pa.DictionaryArray]:
-    """A sentence per verdict, made once for each that occurs. Shares are cut to tenths of a per cent, never raised."""
-    part = np.where(np.isnan(draw_agreement), -1, np.floor(draw_agreement * 1000.0 + 1e-9)).astype(np.int64)
+    """A sentence per verdict, made once for each that occurs. Shares of draws as :mod:`ketenpipe.risk.shares`."""
+    part = tenths(draw_agreement)
     told = (raw != _UNKNOWN).astype(np.int64)
     figures = [told, robust, draws.astype(np.int64), part, tried.count.astype(np.int64),
                tried.agreeing.astype(np.int64), most]  # fmt: skip
@@ -302,7 +303,7 @@ def _english(
 ) -> str:  # fmt: skip
     if not known:
         return "It cannot be told whether it is robust: the figures give no verdict."
-    drawn = f"in {share / 10.0:g} % of {draws} draws" if share >= 0 else "no draws were made of it"
+    drawn = f"in {of_tenths(share)[0]} of {draws} draws" if share >= 0 else "no draws were made of it"
     if share < 0 and draws:
         drawn = f"none of {draws} draws gives a verdict"
     compared = f"under {agreeing} of {count} alternatives" if count else "there is no alternative to compare it with"
@@ -333,8 +334,7 @@ def _dutch(
 ) -> str:  # fmt: skip
     if not known:
         return "Of het robuust is, is niet te zeggen: de cijfers geven geen oordeel."
-    part = f"{share / 10.0:g}".replace(".", ",")
-    drawn = f"in {part} % van {draws} trekkingen" if share >= 0 else "er zijn geen trekkingen van gemaakt"
+    drawn = f"in {of_tenths(share)[1]} van {draws} trekkingen" if share >= 0 else "er zijn geen trekkingen van gemaakt"
     if share < 0 and draws:
         drawn = f"geen van {draws} trekkingen geeft een oordeel"
     compared = (

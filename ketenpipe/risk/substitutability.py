@@ -263,13 +263,13 @@ def composites(
     filled, w = np.where(known, scores[:, used], 0.0), weights[used]
     covered, total = known @ w, filled @ w
     enough = (np.round(covered, _DECIMALS) >= minimum_coverage) & (covered > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         value = np.where(enough, total / covered, np.nan)
         # Leave one out: only a component that is there, and not the only one.
         rest = covered[:, None] - known * w
         left = (total[:, None] - filled * w) / np.where(known & (known.sum(axis=1) > 1)[:, None], rest, np.nan)
         step = np.round(np.abs(left - value[:, None]), _DECIMALS)
-    most = np.argmax(np.where(np.isnan(step), -1.0, step), axis=1) if len(used) else np.zeros(len(scores), dtype=int)
+    most = np.argmax(np.where(np.isnan(step), -1.0, step), axis=1)
     reached = np.take_along_axis(left, most[:, None], axis=1)[:, 0]
     told = enough & ~np.isnan(reached)
     low, high = np.full(len(scores), np.nan), np.full(len(scores), np.nan)
@@ -278,7 +278,7 @@ def composites(
         rows = np.flatnonzero(enough)
         for begin in range(0, len(rows), _BLOCK):
             at = rows[begin : begin + _BLOCK]
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(invalid="ignore"):
                 under = (filled[at] @ drawn) / (known[at] @ drawn)
             low[at], high[at] = np.quantile(under, quantiles, axis=1)
     return Composites(
@@ -287,7 +287,7 @@ def composites(
         low=low,
         high=high,
         moves_most=np.where(told, used[most], -1),
-        without=np.where(told, np.clip(reached, 0.0, 1.0), np.nan),
+        without=np.where(told, np.minimum(reached, 1.0), np.nan),
     )
 
 
@@ -484,11 +484,11 @@ class _Focus:
     def _spread(self, table: pa.Table, values: Floats) -> Floats:
         revisions, codes = Numbers(), Numbers()
         pair = np.stack([revisions.take(table.column("hs_revision")), codes.take(table.column("code"))], axis=1)
-        lookup = np.full((len(revisions), len(codes)), -1, dtype=np.int64)
+        lookup = np.empty((len(revisions), len(codes)), dtype=np.int64)
         for r, revision in enumerate(revisions.words):
             for c, code in enumerate(codes.words):
                 lookup[r, c] = self._place.get((revision, code), -1)
-        row = lookup[pair[:, 0], pair[:, 1]] if len(pair) else np.empty(0, dtype=np.int64)
+        row = lookup[pair[:, 0], pair[:, 1]]
         column = Numbers(self.inputs.countries).take(table.column("country"))
         out = np.zeros((len(self.codes), len(self.inputs.countries)))
         kept = row >= 0  # codes that are traced
@@ -589,10 +589,7 @@ class _Focus:
         self.supplied = self.traced.sum(axis=1) > 0
         bases, grades = self._each("basis"), self._each("confidence")
         reasons = self._each("reason")
-        self.no_supply = _texts(
-            next((str(r) for r in rs if isinstance(r, str)), "no_supply") if not s else None
-            for rs, s in zip(reasons, self.supplied, strict=True)
-        )
+        self.no_supply = _texts(next((str(r) for r in rs if isinstance(r, str)), "no_supply") for rs in reasons)
         self.proxied = np.array(["export_proxy" in b for b in bases], dtype=bool)
         listed = np.array(["producer_list" in b for b in bases], dtype=bool)
         self.basis = _either(self.proxied, "export_proxy", _either(listed, "producer_list", None))

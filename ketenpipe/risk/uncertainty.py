@@ -42,6 +42,8 @@ class Uncertainty(BaseModel):
         production_imputed: of the export proxy, and of what is added so that exports can be paid for.
         governance: of a score that comes without a standard error.
         intensities: of an intensity of the catalogue.
+        input_output: of what an industry buys in one country, and of what one country's goods hold of another's, in an
+            inter-country input-output table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +55,7 @@ class Uncertainty(BaseModel):
     production_imputed: Spread
     governance: Score
     intensities: Spread
+    input_output: Spread
 
 
 def load_uncertainty(*directories: Path) -> Uncertainty:

@@ -360,8 +360,9 @@ class Archive:
         """What ``--sources official`` reads: the current file of every slot in use, classified like a drop folder.
 
         In use are the slots of the rows that are switched on, and every Comtrade data set where the configuration has
-        a section ``[comtrade]``. A file whose size and time are as they were when it was last hashed is not hashed
-        again.
+        a section ``[comtrade]``. A file that belongs beside another is read only while both bear the same label; where
+        they do not it is listed as not read, with the reason. A file whose size and time are as they were when it was
+        last hashed is not hashed again.
 
         Args:
             upstreams: the configuration.
@@ -370,14 +371,25 @@ class Archive:
         Raises:
             InputRefused: no trade source; a file that is gone or no longer has the bytes of its sidecar.
         """
-        slots = {row.slot for row in upstreams.files if row.enabled}
+        slots = {row.slot: row for row in upstreams.files if row.enabled}
         files: list[SourceFile] = []
         strange: list[Unrecognised] = []
         hashed = self._hashed()
         fresh = dict(hashed)
-        for slot, file in self.current().items():
+        current = self.current()
+        for slot, file in current.items():
             if slot not in slots and not (file.source == "comtrade" and upstreams.comtrade is not None):
                 continue
+            if slot in slots and (beside := slots[slot].beside) is not None:
+                other = current.get(beside) if beside in slots else None
+                if other is None or other.label != file.label:
+                    theirs = "is not read" if other is None else f"is of '{other.label}'"
+                    strange.append(
+                        Unrecognised(
+                            file.relative, f"it is of '{file.label}' and {beside}, which it belongs beside, {theirs}"
+                        )
+                    )
+                    continue
             kind = classify(file.source, file.name)
             if isinstance(kind, str):
                 strange.append(Unrecognised(file.relative, kind))

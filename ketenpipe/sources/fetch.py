@@ -32,6 +32,9 @@ from ketenpipe.tables.store import write_bytes_atomic
 _CHUNK = 1 << 20
 _PAGE_LIMIT = 4 << 20
 _PACKED = (".zip", ".xlsx")
+#: The ids of the World Bank's messages that say that what was asked for is not there: a parameter, an indicator.
+#: Recalled.
+_UNKNOWN = ("120", "175")
 
 TellBytes = Callable[[int, int | None], None]
 
@@ -309,7 +312,8 @@ def fetch_files(
             result = Fetched(row.slot, row.source, kept.state, sentence, came, time.monotonic() - begun, kept.file)
         except KetenpipeError as error:
             excused = row.optional and which is None and isinstance(error, UpstreamFailed) and not error.passing
-            sentence = f"{error} It is optional: what rests on it is left out." if excused else str(error)
+            without = row.without or "what rests on it is left out"
+            sentence = f"{error} It is optional: {without}." if excused else str(error)
             seconds = time.monotonic() - begun
             result = Fetched(row.slot, row.source, "failed", sentence, 0, seconds, error=error, excused=excused)
         told.done(row.slot, result.sentence)
@@ -581,8 +585,9 @@ def _accept(came: Downloaded, name: str, url: str) -> Any:
         UpstreamFailed: empty, another kind of file than its name says, damaged, or a zip that is refused.
     """
 
-    def refuse(what: str) -> UpstreamFailed:
-        return UpstreamFailed(what, url=shown(url), todo="look at the address with a browser, or try again later")
+    def refuse(what: str, passing: bool = True) -> UpstreamFailed:
+        todo = "look at the address with a browser, or try again later"
+        return UpstreamFailed(what, url=shown(url), todo=todo, passing=passing)
 
     if came.bytes == 0:
         raise refuse("the file is empty")
@@ -636,22 +641,27 @@ def _instead(came: Downloaded) -> str:
     return "another file"
 
 
-def _check_answer(content: Any, refuse: Callable[[str], UpstreamFailed]) -> None:
-    """A World Bank answer is ``[page info, rows]``, on one page, with as many rows as it states."""
+def _check_answer(content: Any, refuse: Callable[[str, bool], UpstreamFailed]) -> None:
+    """A World Bank answer is ``[page info, rows]``, on one page, with as many rows as it states.
+
+    A series that the API does not know, or has no rows of, is the same tomorrow: such a failure does not pass.
+    """
     info = content[0] if isinstance(content, list) and content else None
     if not isinstance(info, dict):
         return
     if isinstance(messages := info.get("message"), list) and messages:
-        said = messages[0].get("value") if isinstance(messages[0], dict) else messages[0]
-        raise refuse(f"the API answers with a message: {str(said).rstrip('.')}")
+        first = messages[0] if isinstance(messages[0], dict) else {"value": messages[0]}
+        passing = str(first.get("id")) not in _UNKNOWN
+        raise refuse(f"the API answers with a message: {str(first.get('value')).rstrip('.')}", passing)
     if "total" not in info:
         return
     rows = content[1] if len(content) > 1 and isinstance(content[1], list) else []
     pages = int(info.get("pages") or 0)
     if pages > 1:
-        raise refuse(f"the answer is page {info.get('page')} of {pages}; ask for more rows with per_page")
+        raise refuse(f"the answer is page {info.get('page')} of {pages}; ask for more rows with per_page", True)
     if not rows or int(info["total"]) != len(rows):
-        raise refuse(f"the answer states {info['total']} rows and holds {len(rows)}")
+        empty = not rows and int(info["total"]) == 0
+        raise refuse(f"the answer states {info['total']} rows and holds {len(rows)}", not empty)
 
 
 def _label_in(content: Any, row: FileRow) -> str | None:

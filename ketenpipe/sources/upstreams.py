@@ -92,6 +92,9 @@ class FileRow(_Row):
             :func:`ketenpipe.sources.fetch.take_by_hand`.
         optional: True: a server that refuses it, or has no such file, is told and stops nothing: its indicators are
             left out until the file is there. A failure that passes stops the run all the same, to be tried again.
+        without: what is done without an optional file, in words, where its indicators are not simply left out.
+        beside: the slot of the file that this one belongs to. It is read only while both bear the same label: figures
+            of two editions are not joined.
     """
 
     source: SourceName
@@ -113,6 +116,8 @@ class FileRow(_Row):
     enabled: bool = True
     by_hand: bool = False
     optional: bool = False
+    without: str | None = None
+    beside: str | None = None
 
     @field_validator("url")
     @classmethod
@@ -134,6 +139,8 @@ class FileRow(_Row):
             raise ValueError("it needs either url or newest_of")
         if sum(x is not None for x in (self.label, self.label_pattern, self.label_key)) > 1:
             raise ValueError("it needs at most one of label, label_pattern and label_key")
+        if self.without is not None and not self.optional:
+            raise ValueError("without says what is done without an optional file: set optional = true, or leave it out")
         if self.newest_of is not None and (self.label, self.label_pattern, self.label_key) != (None, None, None):
             raise ValueError("newest_of finds the label by itself: leave label, label_pattern and label_key out")
         if self.url is not None:
@@ -235,6 +242,15 @@ def load_upstreams(*dirs: Path) -> Upstreams:
         if any(row.slot == other.slot for other in files):
             raise InputRefused("a row of this slot stands above", path=path, where=where, todo="keep one of them")
         files.append(row)
+    slots = {row.slot: row.source for row in files}
+    for row in files:
+        if row.beside is not None and (row.beside == row.slot or slots.get(row.beside) != row.source):
+            raise InputRefused(
+                f"'{row.beside}' is no other slot of {row.source}, which the file could belong to",
+                path=path,
+                where=row.slot,
+                todo="name the slot of the file that it stands beside",
+            )
     comtrade = raw.get("comtrade")
     if comtrade is not None and not isinstance(comtrade, dict):
         raise InputRefused("comtrade is a section, written [comtrade]", path=path)

@@ -875,6 +875,12 @@ INDUSTRY_EXPOSURE = Table(
         Column("face_value_foreign", FLOAT, "FV among foreign origins only", unit="share", minimum=0, maximum=1),
         Column("look_through_foreign", FLOAT, "FIR among foreign origins only", unit="share", minimum=0, maximum=1),
         Column("hidden_ratio", FLOAT, "FIR/FV, both among foreign origins; null where FIR < 0.01 or FV = 0", minimum=0),
+        Column(
+            "members_without_region",
+            STRING,
+            "members of the bloc that the table has no region of: they are within its rest of the world, which counts "
+            "abroad; null where it has them all",
+        ),
         Column("basis", STRING, "icio, or synthetic where the table is no real economy", nullable=False, allowed=BASES),
         _reason,
     ),
@@ -1314,17 +1320,17 @@ METHOD_AGREEMENT = Table(
         _year,
         Column("method_a", STRING, "the first method", nullable=False, allowed=METHODS),
         Column("method_b", STRING, "the second method", nullable=False, allowed=METHODS),
-        Column("both", INT, "items that both flag", nullable=False, minimum=0),
+        Column("flagged_by_both", INT, "items that both flag", nullable=False, minimum=0),
         Column("only_a", INT, "items that the first flags and the second does not", nullable=False, minimum=0),
         Column("only_b", INT, "items that the second flags and the first does not", nullable=False, minimum=0),
         Column("neither", INT, "items that neither flags", nullable=False, minimum=0),
         Column("untold", INT, "items on which one of them or both cannot tell", nullable=False, minimum=0),
         Column(
-            "jaccard", FLOAT, "both / (both + only_a + only_b); null where neither flags any", unit="share", minimum=0,
-            maximum=1,
+            "jaccard", FLOAT, "flagged_by_both / (flagged_by_both + only_a + only_b); null where neither flags any",
+            unit="share", minimum=0, maximum=1,
         ),
-        Column("both_indicated", INT, "as both, an indication standing in for what cannot be told", nullable=False,
-               minimum=0),
+        Column("flagged_by_both_indicated", INT, "as flagged_by_both, an indication standing in for what cannot be "
+               "told", nullable=False, minimum=0),
         Column("only_a_indicated", INT, "as only_a, with indications", nullable=False, minimum=0),
         Column("only_b_indicated", INT, "as only_b, with indications", nullable=False, minimum=0),
         Column("jaccard_indicated", FLOAT, "as jaccard, with indications", unit="share", minimum=0, maximum=1),
@@ -1399,7 +1405,7 @@ ALTERNATIVES = Table(
         Column("node", STRING, "the node that the figure is of, where it is not the one of the row"),
         Column("value", FLOAT, "that figure under the alternative"),
         Column("base_value", FLOAT, "the published figure"),
-        Column("limit", FLOAT, "what it is held against"),
+        Column("threshold", FLOAT, "what it is held against"),
         _reason,
     ),
     ("year", "focus", "level", "code", "hs_revision", "group", "tier", "method", "alternative"),
@@ -1951,7 +1957,7 @@ CRITICALITY_INDICATORS = replace(
     released=False,
     partitioned=True,
 )
-INPUT_FAMILIES = ("flows", "production", "governance", "intensities")
+INPUT_FAMILIES = ("flows", "production", "governance", "intensities", "input_output")
 UNCERTAINTY = Table(
     "uncertainty",
     "risk",
@@ -1975,7 +1981,12 @@ UNCERTAINTY = Table(
             minimum=0,
             maximum=1,
         ),
-        Column("rank", INT, "rank among those of its focus, revision and year, 1 the worst", minimum=1),
+        Column(
+            "rank",
+            INT,
+            "rank among those of its focus, revision and year, 1 the worst; of G4 that of geopolrisk, by its score",
+            minimum=1,
+        ),
         Column("rank_low", INT, "5 % of the draws rank it up to here", minimum=1),
         Column("rank_high", INT, "95 % of the draws rank it up to here", minimum=1),
         Column("ranked", INT, "how many are ranked", minimum=1),
@@ -2003,6 +2014,14 @@ DRAWN_VERDICTS = Table(
             "flagged_share",
             FLOAT,
             "share of the draws whose figures pass the test, of those in which they can be had; null without any",
+            unit="share",
+            minimum=0,
+            maximum=1,
+        ),
+        Column(
+            "verdict_share",
+            FLOAT,
+            "share of the draws whose figures give a verdict, told or not: flagged_share is of these",
             unit="share",
             minimum=0,
             maximum=1,

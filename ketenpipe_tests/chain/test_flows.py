@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -17,15 +18,22 @@ from hypothesis import strategies as st
 from ketenpipe.chain.engine import Engine
 from ketenpipe.chain.flows import (
     KEYS,
+    SLOTS,
     alternative_capacity,
     as_seen_by,
     by_node,
     concentration,
+    exact_concentration,
     exports_by_origin,
     flow_frame,
     imports_by_origin,
     internal_trade,
     largest,
+    mark_of,
+    sold_by_exporters,
+    supply_of_importers,
+    trader_marks,
+    value_of,
     weighted_risk,
 )
 from ketenpipe_tests.worlds import Flow, flows, frame
@@ -214,6 +222,203 @@ def test_risk_is_null_where_nothing_is_scored(engine: Engine) -> None:
     mix = imports_by_origin(flow_frame(engine.frame("f", flows([(2020, "100001", "USA", "NLD", 2, 1)]))), "NLD")
     found = single(engine, weighted_risk(mix, engine.frame("r", risk_table()), "v"))
     assert (found["g2"], found["g3"], found["coverage"]) == (None, None, 0.0)
+
+
+def plain(row: dict[str, object]) -> dict[str, object]:
+    """Numbers as floats, and what is a year or a name as it is."""
+    return {k: float(v) if isinstance(v, Decimal | float) else v for k, v in row.items()}
+
+
+KEY = {"hs_revision": "HS92", "year": 2020, "code": "100001"}
+
+
+def test_what_each_formula_gives_in_full(engine: Engine) -> None:
+    # NLD buys 6 (2 t) of CHN and 2 (no mass) of USA, and sells 4 (1 t) to DEU; CHN sells 8 (2 t) to USA, BRA 1 at home.
+    rows = [
+        (2020, "100001", "CHN", "NLD", 6, 2),
+        (2020, "100001", "USA", "NLD", 2, None),
+        (2020, "100001", "NLD", "DEU", 4, 1),
+        (2020, "100001", "CHN", "USA", 8, 2),
+        (2020, "100001", "BRA", "BRA", 1, 1),
+    ]
+    base = flow_frame(engine.frame("f", flows(rows)))
+    imports, exports = imports_by_origin(base, "NLD"), exports_by_origin(base)
+
+    def rows_of(made: nw.LazyFrame) -> list[dict[str, object]]:
+        return [plain(r) for r in records(engine.pandas(made))]
+
+    assert rows_of(imports) == [
+        KEY | {"country": "CHN", "v": 6.0, "q": 2.0, "v_with_q": 6.0},
+        KEY | {"country": "USA", "v": 2.0, "q": None, "v_with_q": 0.0},
+    ]
+    assert rows_of(exports) == [
+        KEY | {"country": "CHN", "v": 14.0, "q": 4.0, "v_with_q": 14.0},
+        KEY | {"country": "NLD", "v": 4.0, "q": 1.0, "v_with_q": 4.0},
+        KEY | {"country": "USA", "v": 2.0, "q": None, "v_with_q": 0.0},
+    ]
+    assert rows_of(internal_trade(base, "BRA")) == [KEY | {"v": 1.0, "q": 1.0, "v_with_q": 1.0}]
+    assert rows_of(internal_trade(base, "NLD")) == []
+    assert rows_of(concentration(imports, "v")) == [KEY | {"total": 8.0, "origins": 2, "hhi": 0.625}]
+    assert rows_of(largest(imports, "v")) == [KEY | {"top": "CHN", "top_weight": 6.0}]
+    # Others than CHN sell elsewhere: USA nothing beyond its 2 to NLD.
+    assert rows_of(alternative_capacity(imports, exports, "NLD", "v")) == [
+        KEY | {"top": "CHN", "alternative": 0.0, "top_weight": 6.0, "s2": 0.0}
+    ]
+    assert rows_of(weighted_risk(imports, engine.frame("r", risk_table()), "v")) == [
+        KEY | {"coverage": 0.75, "g2": pytest.approx(0.8), "g3": pytest.approx(10 * 0.75**2 * 0.8)}
+    ]
+    seen = as_seen_by(base, engine.frame("m", members()), "EU27")
+    inside = [r for r in rows_of(seen) if r["exporter"] == r["importer"] == "EU27"]
+    assert inside == [KEY | {"exporter": "EU27", "importer": "EU27", "v": 4.0, "q": 1.0, "v_with_q": 4.0}]
+    assert as_seen_by(base, None, "NLD") is base
+
+
+def test_amounts_below_one_count(engine: Engine) -> None:
+    # Of half a thousand USD three fifths are CHN's, the rest BRA's, who sells .1 elsewhere: S2 = .1/.3.
+    rows = [
+        (2020, "100001", "CHN", "NLD", 0.3, 0.03),
+        (2020, "100001", "BRA", "NLD", 0.2, 0.02),
+        (2020, "100001", "BRA", "USA", 0.1, 0.01),
+    ]
+    base = flow_frame(engine.frame("f", flows(rows)))
+    imports, exports = imports_by_origin(base, "NLD"), exports_by_origin(base)
+    for measure in ("v", "q"):
+        assert single(engine, concentration(imports, measure))["hhi"] == pytest.approx(0.52)
+        assert single(engine, largest(imports, measure))["top"] == "CHN"
+        assert single(engine, alternative_capacity(imports, exports, "NLD", measure))["s2"] == pytest.approx(1 / 3)
+        found = single(engine, weighted_risk(imports, engine.frame("r", risk_table()), measure))
+        assert (found["g2"], found["coverage"]) == (pytest.approx(0.68), pytest.approx(1.0))
+    sold = sold_by_exporters(base)
+    assert single(engine, exact_concentration(sold, "v"))["hhi"] == pytest.approx(0.5)
+    supply = supply_of_importers(base, trader_marks(sold, engine.frame("u", pa.table({"country": ["NLD"]}))))
+    assert sorted(records(engine.pandas(supply.select("importer", "suppliers"))), key=str) == [
+        {"importer": "NLD", "suppliers": 2},
+        {"importer": "USA", "suppliers": 1},
+    ]
+
+
+def test_products_of_two_years_revisions_and_codes_are_kept_apart(engine: Engine) -> None:
+    # Each product has one origin, another one each time; what is mixed up has a concentration below 1 or another top.
+    table = flows(
+        [
+            (2019, "100001", "CHN", "NLD", 6, 2),
+            (2020, "100001", "BRA", "NLD", 4, 2),
+            (2020, "100002", "USA", "NLD", 5, 2),
+        ]
+    )
+    base = flow_frame(engine.frame("f", table))
+    imports, exports = imports_by_origin(base, "NLD"), exports_by_origin(base)
+    tops = {(r["year"], r["code"]): (r["top"], r["s2"]) for r in records(engine.pandas(alternative_capacity(imports, exports, "NLD", "v")))}  # noqa: E501  # fmt: skip
+    assert tops == {(2019, "100001"): ("CHN", 0.0), (2020, "100001"): ("BRA", 0.0), (2020, "100002"): ("USA", 0.0)}
+    for mix in (concentration(imports, "v"), exact_concentration(sold_by_exporters(base), "v")):
+        assert [r["hhi"] for r in records(engine.pandas(mix))] == [1.0, 1.0, 1.0]
+    risk = records(engine.pandas(weighted_risk(imports, engine.frame("r", risk_table()), "v")))
+    assert {(r["year"], r["code"]): r["coverage"] for r in risk} == {
+        (2019, "100001"): 0.0,
+        (2020, "100001"): 1.0,
+        (2020, "100002"): 0.0,
+    }, "scores are of the year"
+
+
+# -- what every importer buys --------------------------------------------------------------------------------
+
+SUPPLIES: list[Flow] = [
+    # NLD: 5 of CHN and of BRA, 4.001 of DEU, which is in the union; DEU's 9 for itself are none. BRA: DEU only.
+    (2020, "100001", "CHN", "NLD", 5, 1),
+    (2020, "100001", "BRA", "NLD", 5, None),
+    (2020, "100001", "DEU", "NLD", 4.001, 1),
+    (2020, "100001", "DEU", "DEU", 9, 1),
+    (2020, "100001", "DEU", "BRA", 7, 1),
+    (2020, "100002", "USA", "NLD", 123456789.123, 1),
+]
+
+
+def supplies(base: nw.LazyFrame, union: nw.LazyFrame) -> tuple[nw.LazyFrame, nw.LazyFrame, nw.LazyFrame]:
+    """What is sold, the marks of those who sell, and what is bought with its largest supplier told apart."""
+    sold = sold_by_exporters(base)
+    marks = trader_marks(sold, union)
+    bought = supply_of_importers(base, marks).with_columns(
+        top_mark=mark_of("top"),
+        top_value=value_of("top"),
+        third_mark=mark_of("top_third"),
+        third_value=value_of("top_third"),
+    )
+    return sold, marks, bought.drop("top", "top_third")
+
+
+def check_supplies(sold: pd.DataFrame, marks: pd.DataFrame, bought: pd.DataFrame) -> None:
+    assert [plain(r) for r in records(sold)] == [
+        KEY | {"country": "BRA", "v": 5.0},
+        KEY | {"country": "CHN", "v": 5.0},
+        KEY | {"country": "DEU", "v": 11.001},
+        KEY | {"code": "100002", "country": "USA", "v": 123456789.123},
+    ]
+    assert records(marks) == [
+        {"exporter": "BRA", "mark": SLOTS - 1, "inside": None},
+        {"exporter": "CHN", "mark": SLOTS - 2, "inside": None},
+        {"exporter": "DEU", "mark": SLOTS - 3, "inside": 1},
+        {"exporter": "USA", "mark": SLOTS - 4, "inside": None},
+    ]
+    german, dutch, other = [plain(r) for r in records(bought)]
+    assert german.pop("third") in (None, 0.0)
+    assert german == KEY | {
+        "importer": "BRA", "bought": 7.0, "squares": 49.0, "suppliers": 1, "top_mark": SLOTS - 3, "top_value": 7.0,
+        "third_mark": None, "third_value": None,
+    }  # fmt: skip
+    # Of CHN and BRA, who sell the same, the first in the alphabet.
+    assert dutch == KEY | {
+        "importer": "NLD", "bought": 14.001, "squares": pytest.approx(66.008001, rel=1e-15), "suppliers": 3,
+        "third": 10.0, "top_mark": SLOTS - 1, "top_value": 5.0, "third_mark": SLOTS - 1, "third_value": 5.0,
+    }  # fmt: skip
+    amount = Decimal("123456789.123")
+    assert other == KEY | {
+        "code": "100002", "importer": "NLD", "bought": float(amount), "squares": float(amount * amount),
+        "suppliers": 1, "third": float(amount), "top_mark": SLOTS - 4, "top_value": float(amount),
+        "third_mark": SLOTS - 4, "third_value": float(amount),
+    }  # fmt: skip
+
+
+def test_what_every_importer_buys_by_hand_on_duckdb(engine: Engine) -> None:
+    base = engine.keep(flow_frame(engine.frame("f", flows(SUPPLIES))))
+    union = engine.frame("u", pa.table({"country": ["DEU", "FRA", "NLD"]}))
+    check_supplies(*(engine.pandas(made) for made in supplies(base, union)))
+
+
+def test_what_every_importer_buys_by_hand_on_polars() -> None:
+    made = supplies(flow_frame(lazy(flows(SUPPLIES))), lazy(pa.table({"country": ["DEU", "FRA", "NLD"]})))
+    check_supplies(*(part.collect("pandas").to_native() for part in made))
+
+
+def test_fewer_keys_may_tell_products_apart(engine: Engine) -> None:
+    base = engine.keep(flow_frame(engine.frame("f", flows(SUPPLIES))))
+    sold = sold_by_exporters(base, ["code"])
+    assert set(engine.pandas(sold).columns) == {"code", "country", "v"}
+    # BRA 5, CHN 5, DEU 11.001 of 21.001; USA alone.
+    found = engine.pandas(exact_concentration(sold, "v", ["code"]))
+    assert set(found.columns) == {"code", "hhi"}
+    assert found.set_index("code")["hhi"].to_dict() == {
+        "100001": pytest.approx((25 + 25 + 11.001**2) / 21.001**2, rel=1e-15),
+        "100002": pytest.approx(1.0, rel=1e-15),
+    }
+    marks = trader_marks(sold, engine.frame("u", pa.table({"country": ["DEU"]})))
+    bought = engine.pandas(supply_of_importers(base, marks, ["code"]))
+    assert set(bought.columns) == {
+        "code", "importer", "bought", "squares", "suppliers", "top", "third", "top_third",
+    }  # fmt: skip
+    assert len(bought) == 3
+
+
+def test_a_node_on_polars_which_minds_capitals() -> None:
+    # As above: the second code serves two nodes, the third none, and what has no mass has none together.
+    rows = [
+        (2020, "100001", "CHN", "NLD", 6, None),
+        (2020, "100002", "CHN", "NLD", 4, None),
+        (2020, "100003", "CHN", "NLD", 99, 1),
+    ]
+    codes = pa.table({"hs_revision": ["HS92"] * 3, "code": ["100001", "100002", "100002"], "node": ["n", "n", "other"]})
+    summed = by_node(flow_frame(lazy(flows(rows))), lazy(codes)).collect("pandas").to_native()
+    pair = {"hs_revision": "HS92", "year": 2020, "exporter": "CHN", "importer": "NLD", "q": None, "v_with_q": 0.0}
+    assert [plain(r) for r in records(summed)] == [pair | {"code": "n", "v": 10.0}, pair | {"code": "other", "v": 4.0}]
 
 
 # -- the same on every engine, and in plain pandas -----------------------------------------------------------

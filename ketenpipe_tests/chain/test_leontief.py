@@ -385,14 +385,162 @@ def test_important_coefficients_of_a_wide_table_are_the_first_of_all_in_order(se
     made, total = lean.made[:, 0], lean.total[:, 0]
     found = Importance(economy, foreign, economy.backward(foreign.astype(float))).top(made, total, count)
 
+    expected = every_coefficient(z, output, foreign, made)[:count]
+    assert [(c.supplier, c.user) for c in found] == [(p, q) for p, q, _ in expected]
+    assert [c.elasticity for c in found] == pytest.approx([value for _, _, value in expected])
+
+
+def every_coefficient(
+    z: np.ndarray, output: np.ndarray, foreign: np.ndarray, made: np.ndarray
+) -> list[tuple[int, int, float]]:
+    """Supplier, user and elasticity of every coefficient that counts, from a dense inverse, the largest first."""
+    n = len(z)
     a = np.divide(z, output, out=np.zeros_like(z), where=output > 0)
     inverse = np.linalg.inv(np.eye(n) - a)
     inputs = inverse @ made - made
     reach = inverse[foreign].sum(axis=0) / inputs[foreign].sum() - inverse.sum(axis=0) / inputs.sum()
-    every = a * reach[:, np.newaxis] * (inverse @ made)
-    order = np.argsort(-np.abs(every).ravel(), kind="stable")[:count]
-    assert [(c.supplier, c.user) for c in found] == [divmod(int(k), n) for k in order]
-    assert [c.elasticity for c in found] == pytest.approx(every.ravel()[order])
+    every = (a * reach[:, np.newaxis] * (inverse @ made)).ravel()
+    order = np.argsort(-np.abs(every), kind="stable")
+    return [(*divmod(int(k), n), float(every[k])) for k in order if every[k]]
+
+
+def important(
+    z: np.ndarray, output: np.ndarray, foreign: np.ndarray, group: list[int], count: int
+) -> list[tuple[int, int, float]]:
+    """The same as :class:`Importance` finds it, as far as asked for."""
+    economy = Leontief.of(z, output)
+    lean = leanings(economy, [np.array(group)], 1)
+    found = Importance(economy, foreign, economy.backward(foreign.astype(float)))
+    return [(c.supplier, c.user, c.elasticity) for c in found.top(lean.made[:, 0], lean.total[:, 0], count)]
+
+
+@pytest.mark.parametrize("row", [0, 31, 32, 33, 63, 64, 65, 66])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_a_coefficient_is_found_in_whatever_row_it_stands(row: int, unit: float) -> None:
+    # Two industries of NLD make 100 each. The first buys 40 abroad, in `row`, and 5 from each of two others at home;
+    # the second 30 abroad and the same at home: N = 70, T = 90. 40 (1/70 - 1/90) comes before 30 (1/70 - 1/90) and
+    # all else is -5/90.
+    n, other = 71, (row + 1) % 67
+    z = np.zeros((n, n))
+    z[row, 67], z[other, 68], z[69:, 67:69] = 40, 30, 5
+    foreign = np.arange(n) < 67
+    found = important(z * unit, np.full(n, 100.0) * unit, foreign, [67, 68], 1)
+    assert found == [(row, 67, pytest.approx(40 / 70 - 40 / 90))]
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("near", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_important_coefficients_where_few_count(unit: float, sign: float, near: float, count: int) -> None:
+    # Few deliveries of very different size, of which those of the users asked about may be negative; a leaning on
+    # abroad that is small, middling or large; any unit of money.
+    n, rng = 40, np.random.default_rng(round(1000 * near) + count)
+    z = rng.lognormal(0.0, 2.5, (n, n)) * (rng.random((n, n)) < 0.1)
+    foreign = np.arange(n) < n // 2
+    z[foreign] *= near
+    z[~foreign] *= 1 - near
+    users = [n - 3, n - 2, n - 1]
+    z[users] = 0.0
+    z[:, users] = rng.lognormal(0.0, 2.5, (n, 3)) * np.where(foreign, near, 1 - near)[:, np.newaxis]
+    output = (np.maximum(z.sum(axis=0), z.sum(axis=1)) + 1) * rng.lognormal(0.5, 0.3, n) * 1.2
+    z[rng.random(n) < 0.3, n - 1] *= sign
+    z, output = z * unit, output * unit
+    made = np.zeros(n)
+    made[users] = output[users]
+    expected = every_coefficient(z, output, foreign, made)[:count]
+    found = important(z, output, foreign, users, count)
+    assert [(p, q) for p, q, _ in found] == [(p, q) for p, q, _ in expected]
+    assert [value for _, _, value in found] == pytest.approx([value for _, _, value in expected])
+
+
+def test_an_important_coefficient_of_an_industry_that_gives_back() -> None:
+    # Users 2 and 3 make 100 each. 2 buys 40 of 1, at home, which gives 50 of its 100 back to 0, abroad; 3 buys 80 of 0
+    # and 5 of 4, abroad: N = 85 - 20, T = N + 40. The first is 40 (-.5/65 - .5/105), the next 80 (1/65 - 1/105).
+    z = np.zeros((5, 5))
+    z[0, 1], z[1, 2], z[0, 3], z[4, 3] = -50, 40, 80, 5
+    foreign = np.array([True, False, False, False, True])
+    first, second = (1, 2, pytest.approx(-20 / 65 - 20 / 105)), (0, 3, pytest.approx(80 / 65 - 80 / 105))
+    assert important(z, np.full(5, 100.0), foreign, [2, 3], 1) == [first]
+    assert important(z, np.full(5, 100.0), foreign, [2, 3], 2) == [first, second]
+
+
+def test_of_equal_coefficients_the_first_supplier_comes_first() -> None:
+    # Users 1 and 2 make 64 each and buy 16 at home, 1 from 3 and 2 from 0, and 4 from each of four abroad: N = 32,
+    # T = 64. Both coefficients at home are -16/64 and the largest, those abroad 4 (1/32 - 1/64).
+    z = np.zeros((8, 8))
+    z[3, 1], z[0, 2], z[4:, 1:3] = 16, 16, 4
+    foreign = np.arange(8) > 3
+    assert important(z, np.full(8, 64.0), foreign, [1, 2], 1) == [(0, 2, -0.25)]
+    assert important(z, np.full(8, 64.0), foreign, [1, 2], 3) == [(0, 2, -0.25), (3, 1, -0.25), (4, 1, 0.0625)]
+    assert len(important(z, np.full(8, 64.0), foreign, [1, 2], 64)) == 10, "what nobody delivers is no coefficient"
+
+
+def test_of_many_coefficients_of_one_user_none_of_the_first_is_lost() -> None:
+    # One user of five hundred suppliers, every second of them abroad, deliveries of 1 to 500 in any order.
+    n, total = 501, 125250.0
+    foreign = np.arange(n) % 2 == 0
+    for seed in range(5):
+        z = np.zeros((n, n))
+        z[:-1, -1] = np.random.default_rng(seed).permutation(n - 1) + 1.0
+        near = z[foreign].sum()
+        each = z[:, -1] * (foreign / near - 1 / total)
+        order = np.argsort(-np.abs(each), kind="stable")
+        for count in (5, 100, 200):
+            found = important(z, np.full(n, 1e6), foreign, [n - 1], count)
+            assert [p for p, _, _ in found] == order[:count].tolist()
+            assert [value for _, _, value in found] == pytest.approx(each[order[:count]])
+
+
+def test_a_trace_of_inputs_has_no_important_coefficients() -> None:
+    # User 1 buys of 0 abroad and of 2 at home: below 1e-12 of what it makes, or with below 1e-12 of it from abroad,
+    # there is nothing to tell. Just at 1e-12 too.
+    foreign = np.array([True, False, False])
+
+    def bought(abroad: float, home: float, output: float) -> int:
+        z = np.array([[0.0, abroad, 0], [0, 0, 0], [0, home, 0]])
+        return len(important(z, np.full(3, output), foreign, [1], 5))
+
+    assert bought(3e-10, 3e-10, 1000.0) == 0, "6e-10 of 1000"
+    assert bought(3e-9, 3e-9, 1000.0) == 2
+    assert bought(3e-15, 3e-15, 0.001) == 2, "6e-15 of 0.001"
+    assert bought(5e-10, 999.0, 2000.0) == 0, "5e-10 of 999"
+    assert bought(5e-9, 999.0, 2000.0) == 2
+    assert bought(5e-15, 0.001, 0.002) == 2, "5e-15 of 0.001"
+    economy = Leontief.of(np.array([[0.0, 1, 0], [0, 0, 0], [0, 1, 0]]), np.full(3, 4.0))
+    found = Importance(economy, foreign, economy.backward(foreign.astype(float)))
+    one = np.array([0.0, 1.0, 0.0])
+    assert found.top(one, np.array([0.5e-12, 0, 0.5e-12]), 5) == []
+    assert len(found.top(one, np.array([1e-12, 0, 1e-12]), 5)) == 2
+    assert found.top(one, np.array([1e-12, 0, 1 - 1e-12]), 5) == []
+    assert len(found.top(one, np.array([2e-12, 0, 1 - 2e-12]), 5)) == 2
+
+
+def test_a_share_stays_a_share_where_a_delivery_is_negative() -> None:
+    # 2 takes 6 of 0 and gives 1 back to 1: 6 of 5, and -1 of 5.
+    economy = Leontief.of(np.array([[0.0, 0, 6], [0, 0, -1], [0, 0, 0]]), np.full(3, 10.0))
+    assert economy.exposure_to(np.array([True, False, False]))[2] == 1.0
+    assert economy.exposure_to(np.array([False, True, False]))[2] == 0.0
+
+
+def test_whole_numbers_are_taken_as_any_other() -> None:
+    economy = Leontief.of(np.array([[0, 5], [0, 0]]), np.array([10, 10]))
+    assert (economy.z.dtype, economy.output.dtype) == (np.float64, np.float64)
+    assert economy.downstreamness() == pytest.approx([1.0, 1.5])
+
+
+def test_the_limits_of_a_usable_inverse() -> None:
+    # The norm of L is 1 + a of a pair: 1e10 is within, more is not. What uses a trillion times what it makes has an L
+    # of -1e-12, near to nothing, and is no more productive for that.
+    def pair(rate: float) -> Leontief:
+        return Leontief.of(np.array([[0.0, rate], [0.0, 0.0]]), np.ones(2))
+
+    assert pair(1e10 - 1).column_sums.tolist() == [1.0, 1e10]
+    with pytest.raises(NoInverse, match="singular"):
+        pair(1e10)
+    with pytest.raises(NoInverse, match="use more inputs than they make") as refused:
+        Leontief.of(np.array([[1e12]]), np.ones(1))
+    assert refused.value.reason == "not_productive"
 
 
 def test_neither_small_outputs_nor_whole_numbers_make_a_difference_beside_a_loop() -> None:

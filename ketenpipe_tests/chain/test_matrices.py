@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,9 @@ from ketenpipe.chain.matrices import (
     Links,
     Production,
     TracedRows,
+    _dense,
+    _follow,
+    _largest_gap,
     balance,
     balance_production,
     consumption,
@@ -65,6 +69,42 @@ def test_the_statistic_is_raised_where_exports_exceed_supply() -> None:
     made = balance_production(x, statistic, listed, np.zeros(5, bool))
     assert made.made.tolist() == [100.0, 0.0, 20.0, 500.0, 5.0]
     assert made.imputed.tolist() == pytest.approx([0.6, 0.0, 1.0, 0.0, 1.0])
+
+
+def test_half_a_statistic_is_none() -> None:
+    # Figures without a list of who is listed, or the list without figures: the export proxy.
+    sold, bought, nobody = np.array([30.0, 5.0]), np.array([10.0, 5.0]), np.zeros(2, bool)
+    for made in (
+        balance(sold, bought, np.array([90.0, 90.0]), None, nobody),
+        balance(sold, bought, None, np.array([True, True]), nobody),
+    ):
+        assert made.made.tolist() == [20.0, 0.0]
+        assert made.imputed.tolist() == [1.0, 1.0]
+        assert made.imputed.dtype == np.float64
+
+
+def test_small_production_is_imputed_in_part_and_a_null_wholly_whatever_it_makes() -> None:
+    # Half a tonne sold, .2 listed: .3 of .5 raised. A listed null that sells nothing makes 0, all of it imputed; one
+    # that is not listed makes 0 as well, none of it imputed. Nobody is divided by 0.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = balance(
+            np.array([0.5, 0.0, 0.0]),
+            np.array([0.0, 4.0, 4.0]),
+            np.array([0.2, np.nan, np.nan]),
+            np.array([True, True, False]),
+            np.zeros(3, bool),
+        )
+    assert made.made.tolist() == [0.5, 0.0, 0.0]
+    assert made.imputed == pytest.approx([0.6, 1.0, 0.0])
+
+
+def test_a_billionth_of_what_passes_is_rounding_and_more_is_not() -> None:
+    # 1 of 1e9 counts as nothing, 2 of 1e9 do not: of production and of consumption.
+    sold, passed, nobody = np.array([1e9, 1e9]), np.array([1e9 - 1, 1e9 - 2]), np.zeros(2, bool)
+    assert balance(sold, passed, None, None, nobody).made.tolist() == [0.0, 2.0]
+    assert consumption(passed, sold).tolist() == [0.0, 2.0]
+    assert consumption(np.array([1e6]), np.array([1e6 + 1e-4])).tolist() == [0.0]
 
 
 def test_a_non_producer_makes_nothing_and_its_surplus_is_of_unknown_origin() -> None:
@@ -466,6 +506,150 @@ def test_a_cycle_that_nearly_feeds_itself_keeps_its_digits(entering: float) -> N
         assert row == pytest.approx([2 / 3, 1 / 3, 0, 0, 0, 0], rel=1e-12)
     assert np.isfinite(trace_origins(x, made).origins).all()
     assert traced.residual[0, 0] < 1e-12, "no bound of rounding, which would be as large as the row"
+
+
+def test_a_cycle_that_nearly_feeds_itself_keeps_what_is_of_unknown_origin() -> None:
+    # As above, with B's third of unknown origin; beside it U, which makes 5 and holds 10 of unknown origin, all sold to
+    # V; and P and Q, which nobody supplies.
+    names = ["A", "B", "C", "D", "N", "U", "V", "P", "Q"]
+    x = matrix(
+        names,
+        [("A", "C", 2e-9), ("B", "C", 1e-9), ("C", "D", 1e9), ("D", "C", 1e9), ("U", "V", 15), ("P", "Q", 1)],
+    )
+    x[3, 4] = 3e-9
+    made = Production(np.array([2e-9, 0, 0, 0, 0, 5, 0, 0, 0]), np.array([0, 1e-9, 0, 0, 0, 10, 0, 0, 0]), np.zeros(9))
+    traced = trace_origins(x, made)
+    assert traced.origins[4] == pytest.approx([2 / 3, 0, 0, 0, 0, 0, 0, 0, 0, 1 / 3], rel=1e-12)
+    assert traced.origins[6] == pytest.approx([0, 0, 0, 0, 0, 1 / 3, 0, 0, 0, 2 / 3], rel=1e-12)
+    assert 0 <= traced.residual < 1e-12
+    for country in (4, 6):
+        row = _row_of(x, made, country)
+        assert together(row)[0, 0] == pytest.approx(traced.origins[country], rel=1e-12)
+        assert 0 <= row.residual[0, 0] < 1e-12
+
+
+def test_a_world_that_makes_nothing_is_all_unknown_and_has_no_residual() -> None:
+    x = matrix(["C", "D"], [("C", "D", 10), ("D", "C", 10)])
+    traced = trace_origins(x, proxy(x))
+    assert traced.origins.tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert traced.residual == 0.0
+
+
+def test_a_flow_of_nothing_reaches_nobody() -> None:
+    # A ships 5 to N and nothing to Z.
+    links = Links(1, 3, np.zeros(2, np.int64), np.zeros(2, np.int64), np.array([1, 2]), np.array([5.0, 0.0]))
+    made = Production(np.array([[5.0, 0, 0]]), np.zeros((1, 3)), np.zeros((1, 3)))
+    traced = trace_rows(links, made, np.eye(3)[1].reshape(1, 1, 3))
+    assert together(traced)[0, 0].tolist() == [1.0, 0, 0, 0]
+    assert traced.residual[0, 0] == 0.0
+
+
+def test_no_rows_are_asked_for() -> None:
+    x = matrix(["A", "N"], [("A", "N", 5)])
+    traced = trace_rows(listed(x[np.newaxis]), _one(proxy(x)), np.zeros((0, 1, 2)))
+    assert traced.shares.shape == (0, 1, 2)
+    assert traced.unknown.shape == traced.residual.shape == (0, 1)
+
+
+def test_the_largest_gap_is_a_share_of_supply() -> None:
+    # Rows of 2 and 3 for supplies of 2 and 4: a quarter of the second is missing.
+    assert _largest_gap(np.array([[1.0, 1.0], [3.0, 0.0]]), np.array([2.0, 4.0])) == 0.25
+
+
+def test_a_solve_without_subtractions_of_what_has_no_answer_is_an_error_and_no_figure() -> None:
+    nothing, one = np.zeros((1, 1)), np.ones((1, 1))
+    with pytest.raises(FloatingPointError, match="invalid value"):
+        without_subtraction(nothing, np.zeros(1), one)
+    with pytest.raises(FloatingPointError, match="overflow"):
+        without_subtraction(nothing, np.array([1e-300]), one * 1e300)
+    assert without_subtraction(nothing, np.array([4.0]), np.array([[1]])).tolist() == [[0.25]]
+
+
+def test_a_dense_solve_by_hand_and_none_where_it_is_not_to_be_trusted() -> None:
+    # 10 enters C, C ships 30 to D, D ships 20 back: supplies 30 and 30. M = [[30, -30], [-20, 30]], of which the
+    # inverse is [[30, 30], [20, 30]] / 300.
+    flows, slack = np.array([[0.0, 30], [20, 0]]), np.array([10.0, 0.0])
+    assert _dense(flows, slack, np.eye(2)) == pytest.approx(np.array([[0.1, 0.1], [2 / 30, 0.1]]))
+    assert _dense(flows, np.zeros(2), np.eye(2)) is None
+    assert _dense(flows * 1e9, np.array([1e-6, 0.0]), np.eye(2)) is None
+
+
+def test_a_dense_solve_is_judged_row_by_row_however_many_there_are() -> None:
+    # Goods go round ten thousand times, which leaves an error of some 1e-12 in a row: a thousand rows are as good.
+    flows, slack = np.array([[0.0, 30.1], [30.097, 0]]), np.array([0.003, 0.0])
+    targets = np.tile([[0.3], [0.7]], 1000)
+    found = _dense(flows, slack, targets)
+    assert found is not None
+    assert found == pytest.approx(without_subtraction(flows, slack, targets), rel=1e-9)
+    error = np.abs(targets + flows @ found - (slack + flows.sum(axis=0))[:, np.newaxis] * found).sum()
+    assert error > 1e-10, "all rows together are not, or this shows nothing"
+
+
+def test_what_is_solved_for_carries_the_bound_of_its_own_error() -> None:
+    # Of the solve that was certified, not of one without subtractions, which would have the gap of its sum alone.
+    x = matrix(["A", "C", "D", "N"], [("A", "C", 0.3), ("C", "D", 101.7), ("D", "C", 101.4), ("D", "N", 0.3)])
+    made = proxy(x)
+    weights = np.eye(4)[3]
+    traced = trace_rows(listed(x[np.newaxis]), _one(made), weights.reshape(1, 1, 4))
+    y = _dense(x, made.made, weights[:, np.newaxis])
+    assert y is not None
+    supply = made.made + x.sum(axis=0)
+    passed = listed(x[np.newaxis]).shares_of(supply)
+    expected = np.abs(weights[:, np.newaxis] - supply[:, np.newaxis] * (y - passed @ y)).sum()
+    assert traced.residual[0, 0] == pytest.approx(expected, rel=1e-6, abs=0.0)
+    assert expected > 0
+    assert traced.shares[0, 0, 0] == pytest.approx(y[0, 0] * made.made[0], rel=1e-15)
+
+
+def _followed(stack: np.ndarray, slack: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    links = listed(stack)
+    supply = (slack + stack.sum(axis=1)).ravel()
+    return _follow(links, links.shares_of(supply), supply, target)
+
+
+def test_hops_are_followed_until_nothing_is_left_and_cycles_are_told() -> None:
+    # Product 0: A makes 4, ships 2 to N. Product 1: 1 enters A, which passes 1000 to N, and N 999 back.
+    stack = np.array([[[0.0, 2], [0, 0]], [[0, 1000], [999, 0]]])
+    y, rest = _followed(stack, np.array([[4.0, 0], [1, 0]]), np.array([[0.0], [1], [0], [1]]))
+    assert rest == [1]
+    # All of N's 2 are of A: y = 1/2 at N, and of A's 4 half as much, 1/4, is what 2 of 4 bring there.
+    assert y[:2, 0].tolist() == [0.25, 0.5]
+    y, rest = _followed(stack[:1], np.array([[4.0, 0]]), np.array([[0.0, 1], [1, 0]]))
+    assert rest == []
+    assert y.tolist() == [[0.25, 0.25], [0.5, 0.0]]
+
+
+def test_what_is_on_its_way_is_let_go_below_its_limit() -> None:
+    # A chain of six of whom each passes on its 1. Of 1e-14 at its end the first look, after four hops, lets go the
+    # fifth hop; of twice as much it does not.
+    chain = np.diag(np.ones(5), 1)[np.newaxis]
+    slack = np.array([[1.0, 0, 0, 0, 0, 0]])
+    y, rest = _followed(chain, slack, np.array([[0.0], [0], [0], [0], [0], [1e-14]]))
+    assert rest == []
+    assert y[:, 0].tolist() == [0.0, *[1e-14] * 5]
+    assert _followed(chain, slack, np.array([[0.0], [0], [0], [0], [0], [2e-14]]))[0][:, 0].tolist() == [2e-14] * 6
+    # Two such chains of which each has less on its way, but together they have more.
+    both = np.zeros((1, 12, 12))
+    both[0, :6, :6] = both[0, 6:, 6:] = chain[0]
+    target = np.zeros((12, 1))
+    target[[5, 11]] = 0.75e-14
+    assert _followed(both, np.tile(slack, 2), target)[0][:, 0].tolist() == [0.75e-14] * 12
+
+
+def test_links_of_some_products_and_a_matrix_of_some_countries() -> None:
+    # Product 0: 0 -> 1 of 3, 2 -> 0 of 5; product 1: 0 -> 2 of 7, 1 -> 2 of 9.
+    links = Links(
+        2, 3, np.array([0, 0, 1, 1]), np.array([0, 2, 0, 1]), np.array([1, 0, 2, 2]), np.array([3.0, 5, 7, 9])
+    )
+    second = links.of(np.array([1]))
+    assert (second.products, second.countries) == (1, 3)
+    assert second.product.tolist() == [0, 0]
+    assert second.matrix(0, np.arange(3)).tolist() == [[0, 0, 7], [0, 0, 9], [0, 0, 0]]
+    assert second.bought.tolist() == [[0, 0, 16]]
+    assert links.of(np.array([0, 1])) is links
+    assert links.matrix(0, np.array([0, 2])).tolist() == [[0, 0], [5, 0]], "what 1 buys is left out"
+    assert links.matrix(1, np.array([0, 2])).tolist() == [[0, 7], [0, 0]], "what 1 sells is left out"
+    assert links.matrix(1, np.array([0, 1])).tolist() == [[0, 0], [0, 0]]
 
 
 def _row_of(x: np.ndarray, made: Production, country: int) -> TracedRows:

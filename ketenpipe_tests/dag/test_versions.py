@@ -85,7 +85,8 @@ SCORED = {
 #: What follows from a changed input-output table.
 OF_TABLES = {
     "input_output", "industry_layer", "product_tiers", "criticality", "industry_risk", "supply_risk", "nowcast_check",
-    "crma", "dossiers", "method_agreement", "robustness", "substitutability", "grades", "validation", "explanations",
+    "crma", "dossiers", "method_agreement", "monte_carlo", "alternatives", "robustness", "substitutability", "grades",
+    "validation", "explanations",
 }  # fmt: skip
 #: What walks through the chains.
 WALKED = {"look_through", "paths", "supply_graph", "shocks"}

@@ -99,9 +99,11 @@ def test_names_of_figures_and_methods(name: str, found: tuple[str, str]) -> None
 
 
 def test_wrong_names_say_the_nearest(home: Path) -> None:
-    assert re.search(r"no indicator or method 'hhi_imprt'; the nearest (is|are) C1 \(hhi_import\)", refused(
+    assert re.search(r"no indicator, method or component 'hhi_imprt'; the nearest (is|are) C1 \(hhi_import\)", refused(
         home, "NLD", "g", "hhi_imprt"))  # fmt: skip
-    assert re.search(r"no indicator or method 'zzzzqq'; known are .* and \d+ more", refused(home, "NLD", "g", "zzzzqq"))
+    assert re.search(
+        r"no indicator, method or component 'zzzzqq'; known are .* and \d+ more", refused(home, "NLD", "g", "zzzzqq")
+    )
     assert "has no focus 'DEU'; it has NLD, EU27" in refused(home, "DEU", "g", "C1")
     told = refused(home, "NLD", "10000", "C1")
     assert re.search(rf"knows no code '10000' for NLD; the nearest are .*{METAL} \(Metal, unwrought\)", told)
@@ -117,6 +119,13 @@ def test_wrong_names_say_the_nearest(home: Path) -> None:
     assert "has no basis traced; there is imports" in refused(home, "NLD", "g", "C1", "--basis", "traced")
     assert "geodep of g for NLD has no measure v; there is none" in refused(
         home, "NLD", "g", "geodep", "--measure", "v")  # fmt: skip
+    assert "the code is empty; name a focus, a code and an indicator, such as NLD 810110 C1" in refused(
+        home, "NLD", " ", "C1")  # fmt: skip
+    assert "there is no component of substitutability 'substitutability.origin'; the nearest" in refused(
+        home, "NLD", "g", "substitutability.origin")  # fmt: skip
+    assert "has no table 'substitutability'; it has" in refused(home, "NLD", "g", "composite")
+    assert "--sources names /no/such/folder, and there is no such folder" in refused(
+        home, "NLD", "g", "C1", "--sources", "/no/such/folder")  # fmt: skip
     assert "--language is en or nl, not 'fr'" in refused(home, "NLD", "g", "C1", "--language", "fr")
 
 
@@ -385,6 +394,10 @@ def test_the_page_has_a_folded_block_per_focus_in_both_languages() -> None:
     assert "salts" not in html
     text = render_markdown(EVIDENCE, STATE, page(made))
     assert text.count("### How these figures come about") == 2
+    assert text.count("### Hoe deze cijfers tot stand komen") == 2
+    assert "| Cijfer | Met de getallen ingevuld | Grootste delen |" in text
+    assert "C1 = 0,6429² + 0,3571² = 0,5408" in text
+    assert text.count("Bronbestanden:") == 2
     assert "| C1 (Concentration of imports) of Metal goods for Netherlands, 2020: 0.5408" in text
 
 
@@ -432,7 +445,7 @@ def test_the_page_says_how_sure_its_figures_are() -> None:
         "| C1 Concentration of imports | 0.48 | 0.45 to 0.58 | 0.40 | 99 % | – | 1000 | – |",
         "| O1 Foreign concentration of traced supply | 0.83 | 0.70 to 0.89 | 0.40 | 100 % | 5 of 32 (3 to 7) | 1000 | "
         "production |",
-        "| T Node test (plane) | yes (indication) | – | – | yes in 68 % | – | 1000 | governance |",
+        "| T Node test (plane) | yes (indication) | – | – | yes in 67.6 % | – | 1000 | governance |",
     ]
     html = render_html(EVIDENCE, STATE, page(None, UNCERTAINTY.conform(rows)))
     assert html.count("<h3>How sure these figures are</h3>") == 1

@@ -48,19 +48,20 @@ def test_counts_by_hand() -> None:
     first = [YES, YES, YES, NO, NO, NO, NO, YES]
     second = [YES, YES, NO, YES, YES, YES, NO, HINTED]
     found = side_by_side(first, second)
-    counted = [found[n] for n in ("both", "only_a", "only_b", "neither", "untold")]
+    counted = [found[n] for n in ("flagged_by_both", "only_a", "only_b", "neither", "untold")]
     assert counted == [2, 1, 3, 1, 1]
     assert found["jaccard"] == pytest.approx(2 / 6)
     # With the indication the last is one that both flag.
-    assert [found[f"{n}_indicated"] for n in ("both", "only_a", "only_b")] == [3, 1, 3]
+    assert [found[f"{n}_indicated"] for n in ("flagged_by_both", "only_a", "only_b")] == [3, 1, 3]
     assert found["jaccard_indicated"] == pytest.approx(3 / 7)
     assert (found["focus"], found["level"], found["hs_revision"], found["year"]) == ("NLD", "hs6", REVISION, 2020)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("said", [[NO, NO], [OPEN, DOUBTED]])
 def test_nothing_flagged_has_no_jaccard(said: Sequence[Said]) -> None:
     found = side_by_side(said, [NO, NO])
-    assert (found["jaccard"], found["jaccard_indicated"], found["both"]) == (None, None, 0)
+    assert (found["jaccard"], found["jaccard_indicated"], found["flagged_by_both"]) == (None, None, 0)
     assert found["untold"] == (0 if said == [NO, NO] else 2)
 
 
@@ -74,9 +75,10 @@ def test_only_items_that_both_judge_are_compared() -> None:
     made = [verdict("geodep", "1", YES), verdict("cbs", "2", YES), verdict("tno", "1", YES), verdict("tno", "2", NO)]
     found = {(r["method_a"], r["method_b"]): r for r in build_agreement([table(made)]).to_pylist()}
     assert set(found) == {("geodep", "tno"), ("cbs", "tno")}
-    assert (found["geodep", "tno"]["both"], found["cbs", "tno"]["only_a"]) == (1, 1)
+    assert (found["geodep", "tno"]["flagged_by_both"], found["cbs", "tno"]["only_a"]) == (1, 1)
 
 
+@pytest.mark.filterwarnings("error")
 def test_items_are_told_apart_by_all_of_their_key() -> None:
     # The same node in two groups, and at two tiers, is as many items; foci, levels and revisions are sets of their own.
     places: list[dict[str, Any]] = [
@@ -89,11 +91,11 @@ def test_items_are_told_apart_by_all_of_their_key() -> None:
     made += [verdict(m, "ore", YES, hs_revision="HS17") for m in ("geodep", "cbs")]
     made += [verdict(m, "C20", YES, level="industry", hs_revision=None, tier=None) for m in ("geodep", "cbs")]
     found = {(r["focus"], r["level"], r["hs_revision"]): r for r in build_agreement([table(made)]).to_pylist()}
-    assert found["NLD", "node", REVISION]["both"] == 3
+    assert found["NLD", "node", REVISION]["flagged_by_both"] == 3
     assert found["NLD", "hs6", REVISION]["only_b"] == 1
     assert found["EU27", "hs6", REVISION]["neither"] == 1
-    assert found["NLD", "hs6", "HS17"]["both"] == 1
-    assert found["NLD", "industry", None]["both"] == 1
+    assert found["NLD", "hs6", "HS17"]["flagged_by_both"] == 1
+    assert found["NLD", "industry", None]["flagged_by_both"] == 1
     assert len(found) == 5
 
 
@@ -150,12 +152,12 @@ def test_counts_one_by_one(items: list[tuple[Any, ...]]) -> None:
                         sum(x is True and y is False for x, y in told),
                         sum(x is False and y is True for x, y in told),
                     ]
-                    assert [r[f"both{suffix}"], r[f"only_a{suffix}"], r[f"only_b{suffix}"]] == [both, *only]
+                    assert [r[f"flagged_by_both{suffix}"], r[f"only_a{suffix}"], r[f"only_b{suffix}"]] == [both, *only]
                     union = both + sum(only)
                     assert r[f"jaccard{suffix}"] == (pytest.approx(both / union) if union else None)
                 assert r["neither"] == sum(x[0] is False and y[0] is False for x, y in pairs)
                 assert r["untold"] == sum(x[0] is None or y[0] is None for x, y in pairs)
-                assert sum(r[n] for n in ("both", "only_a", "only_b", "neither", "untold")) == len(pairs)
+                assert sum(r[n] for n in ("flagged_by_both", "only_a", "only_b", "neither", "untold")) == len(pairs)
     assert not found
 
 
@@ -245,6 +247,47 @@ def test_at_least_and_indications_in_words() -> None:
     )
     critical = [row("M", 5.0), row("C1", 0.1), row("G5", 1.0), row("EI", 2.8)]
     assert lines(one(build_differences(judged(critical)))["why"])["ec_criticality yes"] == "G5 1 >= 1, EI 2.8 >= 2.8"
+
+
+def test_each_reason_of_several_stands_in_words() -> None:
+    made = [
+        row("M", 5.0), row("C1", 0.9), row("C3", None, reason="material: Ore"),
+        industry("A", 1.0, basis="synthetic"), row("C4a", 0.1),
+    ]  # fmt: skip
+    found = one(build_differences(judged(made, products={"100001": "A"})))
+    assert lines(found["why"])["foreign_input_reliance cannot tell"] == (
+        "one recipe stands for all products of the industry: indicative only, the input-output table is made up, the "
+        "figures suggest no"
+    )
+    assert lines(found["why_nl"])["foreign_input_reliance niet te zeggen"] == (
+        "één recept staat voor alle producten van de bedrijfstak: slechts indicatief, de input-outputtabel is "
+        "verzonnen, de cijfers wijzen op nee"
+    )
+    # A name that a source gives is no word of the list: it stands as it is.
+    assert lines(found["why"])["tno cannot tell"] == "material: Ore"
+    assert lines(found["why_nl"])["tno niet te zeggen"] == "material: Ore"
+
+
+def test_an_item_without_a_tier_has_none() -> None:
+    made = [row(i, v, tier=None) for i, v in (("M", 5.0), ("C1", 0.9), ("C4a", 0.1))]
+    found = one(build_differences(judged(made, ["cbs", "crma65"])))
+    assert (found["flagging"], found["not_flagging"], found["tier"], found["group"]) == ("cbs", "crma65", None, None)
+
+
+def test_a_product_that_fails_by_the_one_figure_it_has() -> None:
+    """Upstream passes by world production; of the product itself only G2 is known, and that fails it."""
+    head: dict[str, Any] = {"level": "group", "code": "g", "group": "g"}
+    input_: dict[str, Any] = {"level": "node", "code": "ore", "group": "g", "tier": 1}
+    made = [
+        *(row(i, v, **head) for i, v in (("M", 5.0), ("C1", 0.1), ("G2", 0.1), ("T", 0.0))),
+        row("T", 1.0, **head) | {"indicator": "X1g"},
+        row("C3", 0.9, **input_), row("G2", 0.8, **input_, measure="p", basis="observed"),
+    ]  # fmt: skip
+    found = one(build_differences(judged(made, ["cbs", "indirect_global"])))
+    assert found["why"] == (
+        "cbs no: C1 0.1 <= 0.25; "
+        "indirect_global yes: the product itself G2 0.1 <= 0.5, C3 0.9 > 0.4 (ore), G2 0.8 > 0.5 (ore)"
+    )
 
 
 def test_a_window_that_says_otherwise_than_the_year() -> None:

@@ -327,12 +327,17 @@ def test_a_hub_hides_the_origin_from_the_direct_mix() -> None:
         # Traced: all CHN, O1 1 and G2 .8; direct: all BEL, O1 1 and G2 .1. What fails decides what failed would have to
         # change; of the two that hold as published G2 stands lower against its limit.
         assert (row["base_flagged"], row["flagged"], row["agrees"], row["counted"]) == (True, False, False, True)
-        assert (row["indicator"], row["base_value"], row["value"], row["limit"]) == ("G2", 0.8, pytest.approx(0.1), 0.5)
+        assert (row["indicator"], row["base_value"], row["value"], row["threshold"]) == (
+            "G2",
+            0.8,
+            pytest.approx(0.1),
+            0.5,
+        )
         assert row["node"] is None
     for law in of_code(HUB, "hub", "crma65", "direct_instead_of_traced"):
         # C4b: CHN 1; direct: nobody outside the EU27, 0. Table flags counts this one already.
         assert (law["base_flagged"], law["flagged"], law["agrees"], law["counted"]) == (True, False, False, False)
-        assert (law["indicator"], law["base_value"], law["value"], law["limit"]) == ("C4b", 1.0, 0.0, 0.65)
+        assert (law["indicator"], law["base_value"], law["value"], law["threshold"]) == ("C4b", 1.0, 0.0, 0.65)
     assert world().schema == ALTERNATIVES.schema()
 
 
@@ -470,7 +475,7 @@ def test_intensities_move_the_mix_of_a_node_with_two_users() -> None:
 def test_a_chain_names_the_node_that_decides() -> None:
     row = one(world(), code="hard", method="indirect_specific", alternative="governance_plus_se")
     # car: O1 .5, G2 .15: fails. magnet: O1 1 (2.5 of its limit), G2 .8 (1.6 of it).
-    assert (row["base_flagged"], row["indicator"], row["limit"]) == (True, "G2", 0.5)
+    assert (row["base_flagged"], row["indicator"], row["threshold"]) == (True, "G2", 0.5)
     if row["node"] == "magnet":
         assert (row["base_value"], row["value"]) == (0.8, pytest.approx(0.9))
     else:

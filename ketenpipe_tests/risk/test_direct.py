@@ -350,6 +350,36 @@ def test_a_bloc_that_is_no_union_buys_from_outside_within_itself() -> None:
     assert (K, "S1b", "v") not in held.rows
 
 
+def test_a_bloc_that_is_no_union_and_buys_nothing_from_outside_or_nothing_from_such_members() -> None:
+    # Members NLD and USA. K: 6 of CHN and, inside, 2 of NLD, which is of the union: 6/8. ONLY_IN: half a kusd of the
+    # member USA is all: 0.5/0.5.
+    table = flows([(2020, K, "CHN", "NLD", 6, 6), (2020, K, "NLD", "USA", 2, 2), (2020, ONLY_IN, "USA", "NLD", 0.5, 1)])
+    with Engine() as engine:
+        base = engine.keep(flow_frame(engine.frame("flows", table)))
+        members = engine.frame(
+            "members", pa.table({"year": pa.array([2020] * 2, pa.int32()), "country": ["NLD", "USA"]})
+        )
+        union = engine.frame("union_", pa.table({"country": list(UNION)}))
+        held = Held(direct_indicators(engine, base, members, union, None, "PAIR", thresholds()))
+    assert held.value(K, "C5") == pytest.approx(0.75)
+    assert held.value(ONLY_IN, "C5") == pytest.approx(1.0)
+    assert held.row(ONLY_IN, "C1")["reason"] == "no_imports"
+
+
+def test_amounts_below_one_of_the_union() -> None:
+    # .2 of CHN, .2 sold to USA, .3 within: S1b = .2/.5, C5 = .2/.5. What is only sold has S1b = 0/5.
+    held = Held(
+        direct(
+            flows([(2020, K, "CHN", "NLD", 0.2, 1), (2020, K, "NLD", "USA", 0.2, 1), (2020, K, "BEL", "AUT", 0.3, 1),
+                   (2020, ONLY_OUT, "NLD", "CHN", 5, 1)]), "EU27")
+    )  # fmt: skip
+    assert held.value(K, "S1b") == pytest.approx(0.4)
+    assert held.value(K, "C5") == pytest.approx(0.4)
+    assert held.value(K, "value_without_mass") == 0.0
+    assert held.value(ONLY_OUT, "S1b") == 0.0
+    assert held.row(ONLY_OUT, "C5")["reason"] == "no_imports"
+
+
 # -- a random world in plain pandas --------------------------------------------------------------------------
 
 
@@ -466,6 +496,9 @@ def test_foci_may_share_the_exports_of_the_world() -> None:
         union = engine.frame("union", pa.table({"country": ["AUT", "BEL", "NLD"]}))
         own = direct_indicators(engine, base, None, union, None, "NLD", thresholds())
         shared_ = direct_indicators(engine, base, None, union, None, "NLD", thresholds(), shared)
+        chinese = shared.filter(nw.col("country") == "CHN")
+        given_ = Held(direct_indicators(engine, base, None, union, None, "NLD", thresholds(), chinese))
+    assert given_.value(K, "C2") == 1.0, "what is given is what is used"
     keys = ["year", "code", "indicator", "measure"]
     left, right = (f.sort_values(keys).reset_index(drop=True) for f in (own, shared_))
     assert left.equals(right)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +21,11 @@ from ketenpipe.risk.draws import (
     FLOWS,
     GOVERNANCE,
     INTENSITIES,
+    NOTHING,
+    ON_ITS_WAY,
     PRODUCTION,
     ROWS,
+    Balance,
     CodeYear,
     DrawnCode,
     Draws,
@@ -37,6 +41,9 @@ from ketenpipe.risk.uncertainty import Score, Spread, Uncertainty
 from ketenpipe_tests import worlds as w
 
 Floats = npt.NDArray[Any]
+
+# Nothing is divided by 0 unseen, and no mean is taken of nothing.
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
 def model(
@@ -55,6 +62,7 @@ def model(
         production_imputed=spread(imputed),
         governance=Score(standard_error=se, source="a book", status="read"),
         intensities=spread(0.3),
+        input_output=spread(0.3),
     )
 
 
@@ -198,6 +206,7 @@ def test_factors_have_mean_one_and_the_given_spread() -> None:
     np.testing.assert_allclose(found[draws.drawn], np.exp(0.5 * z[draws.drawn] - 0.125), rtol=1e-12)
     np.testing.assert_allclose(found[draws.only(FLOWS)], found[draws.drawn][:64])
     assert found[0] == 1.0
+    assert draws.errors(FLOWS, "x").shape == draws.factors(FLOWS, 0.5, "x").shape == (1, draws.columns)
     assert found[draws.drawn].mean() == pytest.approx(1.0, abs=0.01)
     assert np.log(found[draws.drawn]).std() == pytest.approx(0.5, abs=0.01)
     # A family without columns of its own is off in the draws only.
@@ -222,8 +231,15 @@ def test_each_table_has_its_own_spread_and_is_made_once() -> None:
     assert (tables[0.3][:, noise.draws.only(FLOWS)] == 1).all()
     assert noise.flows("q") is noise.flows("q")
     assert noise.production("imputed") is noise.production("imputed")
-    logs = [np.log(t[0, 1:9]) / s for s, t in tables.items()]
-    assert len({round(float(x[0]), 9) for x in logs}) == 5
+    errors = [np.log(t[0, 1]) / s + s / 2 for s, t in tables.items()]
+    assert len({round(float(z), 9) for z in errors}) == 5
+    # The names under which the errors are drawn: others would change what a seed has published.
+    for log_sd, family, name in (
+        (0.1, FLOWS, "flows_v"), (0.2, FLOWS, "flows_q"), (0.3, PRODUCTION, "production_observed"),
+        (0.4, PRODUCTION, "production_producer_list"), (0.6, PRODUCTION, "production_imputed"),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(tables[log_sd], noise.draws.factors(family, log_sd, "table", name, rows=ROWS))
+        assert (tables[log_sd][:, noise.draws.only(family)] != 1).all()
     assert noise.flows("v")[0].dtype == np.float64
     assert Noise(Draws(4, 1), SURE, np.float32).production("imputed").dtype == np.float32
 
@@ -321,11 +337,64 @@ def test_codes_are_read_with_their_production() -> None:
         None,
     )
     assert value.measure == "v"
+    for year in (mass, value):
+        assert (year.revision, year.code, year.year, year.countries) == ("HS92", "280530", 2020, metal.countries)
+        assert year.barred.tolist() == [True, False, False, False, False, False]
+    assert mass.measure == "q"
     assert not list(read_codes(flows.slice(0, 0), known, None))
     assert next(iter(read_codes(flows.slice(1), known, None))).statistic is None
 
 
+def test_codes_of_two_revisions_are_read_apart() -> None:
+    """In the order of revision and code; who makes none of a node makes none of its codes."""
+    older = w.flows([(2020, "280530", "CHN", "NLD", 3.0, 1.0), (2020, "250410", "USA", "NLD", 4.0, 1.0)])
+    newer = w.flows(
+        [(2020, "280530", "BEL", "NLD", 5.0, 1.0), (2020, "250410", "BEL", "NLD", 6.0, 1.0)], revision="HS17"
+    )
+    known = w.catalogue([w.node("metal", "280530")], non_producers=[w.non_producer("USA", name="metal")])
+    found = list(read_codes(pa.concat_tables([newer, older]), known, None))
+    assert [(c.revision, c.code, c.value.tolist(), c.countries[c.sender[0]]) for c in found] == [
+        ("HS17", "250410", [6.0], "BEL"), ("HS17", "280530", [5.0], "BEL"),
+        ("HS92", "250410", [4.0], "USA"), ("HS92", "280530", [3.0], "CHN"),
+    ]  # fmt: skip
+    assert [c.barred for c in found] == [frozenset(known.non_producer_countries(c.code, c.revision)) for c in found]
+    assert found[3].barred == {"USA"}
+
+
+def test_a_flow_of_nothing_is_none_and_one_of_little_is_one() -> None:
+    flows = w.flows([(2020, "280530", "CHN", "NLD", 0.4, 0.0), (2020, "280530", "USA", "NLD", 0.0, 0.5)])
+    (read,) = read_codes(flows, w.catalogue(), None)
+    by_value, by_mass = (read.measured(m) for m in "vq")
+    assert (by_value.sender.tolist(), by_value.amount.tolist()) == ([0], [0.4])
+    assert (by_mass.sender.tolist(), by_mass.amount.tolist()) == ([3], [0.5])
+
+
+def test_a_code_that_nobody_ships_abroad_has_no_flows() -> None:
+    flows = w.flows([(2020, "280530", "CHN", "CHN", 5.0, 1.0)])
+    (read,) = read_codes(flows, w.catalogue(), None)
+    assert (read.countries, read.sender.tolist(), read.receiver.tolist()) == (("CHN", "UNK"), [], [])
+    assert read.sender.dtype == read.receiver.dtype == np.int64
+    drawn = DrawnCode(read.measured("v"), Noise(Draws(2, 1), SURE))
+    assert (drawn.supply == 0).all()
+
+
 # -- one code ------------------------------------------------------------------------------------------------
+
+
+def test_what_single_precision_leaves_of_nothing_is_nothing() -> None:
+    """9 of 9,000,000 is the limit itself: nothing; 10 is something. In double precision all is."""
+
+    def eaten(kind: Any) -> list[float]:
+        supply = np.array([[9_000_000.0], [9_000_000.0], [0.0]], dtype=kind)
+        sold = np.array([[8_999_991.0], [8_999_990.0], [0.0]], dtype=kind)
+        nothing = np.zeros_like(supply)
+        found = Balance(sold, nothing, nothing, nothing, supply, supply).consumption()
+        assert found.dtype == kind
+        return [float(x) for x in found[:, 0]]
+
+    assert pytest.approx(1e-6) == NOTHING
+    assert eaten(np.float32) == [0.0, 10.0, 0.0]
+    assert eaten(np.float64) == [9.0, 10.0, 0.0]
 
 
 MADE = {"CHN": 100.0, "USA": float("nan"), "NLD": 3.0, "RUS": 1.0}
@@ -532,6 +601,116 @@ def test_goods_that_go_round_and_round_are_solved_by_themselves() -> None:
         np.testing.assert_allclose(found[column], weights[column] @ origins, atol=2e-6)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_column_that_takes_too_many_hops_is_solved_with_its_own_noise(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_HOPS", 2)
+    noise = Noise(Draws(7, 5), model(q=0.4, v=0.4))
+    drawn = DrawnCode(CASES[case], noise)
+    weights = own(drawn, "NLD", "DEU")
+    found = drawn.rows(weights)
+    for column in range(noise.draws.columns):
+        origins, _, _ = dense(drawn, noise, column)
+        np.testing.assert_allclose(found[column], weights[column] @ origins, atol=1e-9)
+
+
+def test_unknown_origin_may_sell_as_well_as_be_owed() -> None:
+    """NLD buys 30 of UNK itself and 70 of BEL, a non-producer that sells 20 more than it buys of CHN."""
+    routes = [("UNK", "NLD", 30.0), ("CHN", "BEL", 50.0), ("BEL", "NLD", 70.0)]
+    drawn = DrawnCode(code(routes, barred=("BEL",)), Noise(Draws(3, 1), SURE))
+    found = drawn.rows(own(drawn, "NLD"))
+    expected = {"CHN": 0.5, "UNK": 0.5}
+    np.testing.assert_allclose(found, [[expected.get(c, 0.0) for c in drawn.countries]] * len(found), atol=1e-12)
+    noise = Noise(Draws(6, 5), model(q=0.4))
+    drawn = DrawnCode(code(routes, barred=("BEL",)), noise)
+    found = drawn.rows(own(drawn, "NLD"))
+    for column in range(noise.draws.columns):
+        origins, _, _ = dense(drawn, noise, column)
+        np.testing.assert_allclose(found[column], origins[drawn.countries.index("NLD")], atol=3e-8)
+
+
+def test_a_single_flow_that_is_not_followed_is_what_is_left() -> None:
+    """USA's tenth is the tail: in every draw it is what neither UNK nor CHN is."""
+    noise = Noise(Draws(9, 5), model(q=0.4))
+    drawn = DrawnCode(code([("UNK", "NLD", 15.0), ("USA", "NLD", 10.0), ("CHN", "NLD", 75.0)]), noise)
+    found = drawn.rows(own(drawn, "NLD"), 0.1)
+    for column in range(noise.draws.columns):
+        origins, _, _ = dense(drawn, noise, column)
+        np.testing.assert_allclose(found[column], origins[drawn.countries.index("NLD")], atol=1e-9)
+
+
+def test_members_that_trade_nothing_have_what_they_make() -> None:
+    """What DEU and FRA make is off by other errors: their parts in the bloc differ from draw to draw."""
+    noise = Noise(Draws(9, 5), model(observed=0.5))
+    drawn = DrawnCode(code([("CHN", "NLD", 30.0)], {"CHN": 30.0, "DEU": 20.0, "FRA": 10.0}), noise)
+    weights = own(drawn, "DEU", "FRA", "NLD")
+    found = drawn.rows(weights)
+    for column in range(noise.draws.columns):
+        origins, _, _ = dense(drawn, noise, column)
+        np.testing.assert_allclose(found[column], weights[column] @ origins, atol=1e-9)
+    german = found[noise.draws.drawn, drawn.countries.index("DEU")]
+    assert german.std() > 0.05
+
+
+def test_less_than_one_is_a_supply() -> None:
+    noise = Noise(Draws(4, 5), SURE)
+    drawn = DrawnCode(code([("CHN", "NLD", 0.3), ("USA", "NLD", 0.1)]), noise)
+    weights = own(drawn, "NLD")
+    assert (weights[:, drawn.countries.index("NLD")] == 1).all()
+    np.testing.assert_allclose(drawn.rows(weights)[:, drawn.countries.index("CHN")], 0.75)
+
+
+def kept_flows(routes: Sequence[tuple[str, str, float]], focus: str, tail: float) -> list[int]:
+    """The numbers of the flows of a code that are followed for a focus."""
+    drawn = DrawnCode(code(routes), Noise(Draws(2, 1), SURE))
+    weights = own(drawn, focus)
+    (mix,) = drawn.mixes([[weights[:1].T, weights.T]], tail)
+    assert mix.near == pytest.approx(max(tail / 10, ON_ITS_WAY))
+    return [int(k) for k in mix.kept]
+
+
+def test_flows_are_left_out_up_to_the_tail_and_not_beyond() -> None:
+    routes = [("CHN", "NLD", 1.0), ("USA", "NLD", 7.0)]
+    assert kept_flows(routes, "NLD", 0.0) == [0, 1]
+    assert kept_flows(routes, "NLD", 0.124) == [0, 1]
+    assert kept_flows(routes, "NLD", 0.125) == [1]
+    # Of forty equal flows the first are left out.
+    equal = [("USA", "NLD", 60.0), *((f"C{k:02d}", "NLD", 1.0) for k in range(40))]
+    assert kept_flows(equal, "NLD", 0.1001) == [0, *range(11, 41)]
+    drawn = DrawnCode(code(routes), Noise(Draws(2, 1), SURE))
+    weights = own(drawn, "NLD")
+    (whole,) = drawn.mixes([[weights[:1].T, weights.T]])
+    assert (whole.kept.tolist(), whole.near) == ([0, 1], ON_ITS_WAY)
+
+
+def test_supply_is_followed_until_a_tenth_of_the_tail_is_on_its_way() -> None:
+    """All of a chain is one supply: none of it is small, however far away."""
+    chain = [(f"C{k:02d}", f"C{k + 1:02d}", 1.0) for k in range(5)]
+    assert kept_flows(chain, "C05", 0.1) == [0, 1, 2, 3, 4]
+    # A chain of fifteen flows of 1 in 128 each, at the end of which 127 are bought elsewhere: with a tenth of the tail
+    # on its way nobody looks further; with a little more the chain is followed, and is more than the tail together.
+    thin = [(f"C{k:02d}", f"C{k + 1:02d}", 1.0) for k in range(15)] + [("USA", "C15", 127.0)]
+    assert kept_flows(thin, "C15", 10 / 128) == [15]
+    more = [*thin[:-1], ("USA", "C15", 126.0)]
+    assert kept_flows(more, "C15", 10 / 128) == [9, 10, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_origins_have_the_precision_of_the_noise(precision: Any) -> None:
+    noise, double = Noise(Draws(6, 5), model(), precision), Noise(Draws(6, 5), model())
+    drawn, exact = DrawnCode(CASES["statistic"], noise), DrawnCode(CASES["statistic"], double)
+    inside = np.isin(drawn.countries, ["NLD", "DEU"])
+    (mix,) = drawn.mixes([drawn.focus_blocks(inside, single=False)])
+    (known,) = exact.mixes([exact.focus_blocks(inside, single=False)])
+    # Without noise all is double whatever the noise is.
+    np.testing.assert_array_equal(mix.exact, known.exact)
+    np.testing.assert_array_equal(mix.lost, known.lost)
+    proxied = DrawnCode(CASES["proxy"], noise)
+    (plain,) = proxied.mixes([proxied.focus_blocks(inside, single=False)])
+    assert proxied.origins(plain, 0).dtype == precision
+
+
 def test_a_closed_circle_without_a_maker_is_unknown() -> None:
     noise = Noise(Draws(4, 5), SURE)
     drawn = DrawnCode(code([("AAA", "BBB", 5.0), ("BBB", "AAA", 5.0), ("CHN", "NLD", 3.0)]), noise)
@@ -567,6 +746,21 @@ def test_summaries_by_hand() -> None:
     assert summarise(figures[:0], draws).mean.shape == (0,)
 
 
+def test_figures_are_summarised_each_for_itself() -> None:
+    """Two that can be had in every draw, two in some, one in a single draw."""
+    draws = Draws(101, 1, (FLOWS,))
+    figures = np.full((5, draws.columns), np.nan)
+    figures[:, 0] = [1.0, 2.0, 3.0, 4.0, 5.0]
+    figures[0, draws.drawn], figures[1, draws.drawn] = np.arange(101), 10.0 * np.arange(101)
+    figures[2, 1:12], figures[3, 50:61] = np.arange(11), 10.0 * np.arange(11)
+    figures[4, 7] = 8.0
+    found = summarise(figures, draws)
+    assert found.draws.tolist() == [101, 101, 11, 11, 1]
+    np.testing.assert_allclose(found.mean, [50.0, 500.0, 5.0, 50.0, 8.0])
+    np.testing.assert_allclose(found.low, [5.0, 50.0, 0.5, 5.0, 8.0])
+    np.testing.assert_allclose(found.high, [95.0, 950.0, 9.5, 95.0, 8.0])
+
+
 def test_the_family_with_the_largest_variance_matters_most() -> None:
     draws = Draws(64, 1)
     z = np.random.default_rng(1).standard_normal(64)
@@ -583,6 +777,35 @@ def test_the_family_with_the_largest_variance_matters_most() -> None:
         GOVERNANCE, PRODUCTION, INTENSITIES, "", PRODUCTION,
     ]  # fmt: skip
     assert matters_most(np.full((1, draws.columns), np.nan), draws).tolist() == [-1]
+
+
+def test_what_moves_a_figure_is_told_from_what_does_not() -> None:
+    draws = Draws(64, 1, (FLOWS, PRODUCTION))
+    turn = np.tile([1.0, -1.0], 32)
+    figures = np.ones((8, draws.columns))
+    at = draws.only(PRODUCTION)
+    # A millionth of the figure is rounding, more is not.
+    figures[0, at] = 1e-6 * turn
+    figures[1, at] = 1.01e-6 * turn
+    # Known in one column, or the same in all but some: no variance.
+    figures[2, at] = np.where(np.arange(64) == 5, 7.0, np.nan)
+    figures[3, at] = np.where(np.arange(64) < 60, 7.0, np.nan)
+    # The size is that of the figure, not of a draw, and a small figure has small rounding.
+    figures[4, 1], figures[4, at] = 1e4, 1e-5 * turn
+    figures[5, 0], figures[5, at] = 1e-3, 1e-7 * turn
+    figures[6, 0], figures[6, at] = -100.0, 1e-5 * turn
+    figures[7, 0], figures[7, at] = 0.0, 1.01e-15 * turn
+    assert [FAMILIES[k] if k >= 0 else "" for k in matters_most(figures, draws)] == [
+        "", PRODUCTION, "", "", PRODUCTION, PRODUCTION, "", PRODUCTION,
+    ]  # fmt: skip
+    figures[7, at] = 1e-16 * turn
+    assert matters_most(figures, draws)[7] == -1
+
+
+def test_the_share_of_a_single_draw() -> None:
+    draws = Draws(4, 1, ())
+    figures = np.array([[0.0, np.nan, 0.5, np.nan, np.nan], [0.0, np.nan, np.nan, 0.3, np.nan]])
+    np.testing.assert_array_equal(flag_share(figures, draws, lambda v: v > 0.4), [1.0, 0.0])
 
 
 def test_the_share_of_the_draws_beyond_a_threshold_is_strict() -> None:

@@ -15,7 +15,13 @@ from ketenpipe.risk.definitions import INDICATORS as WORDS
 from ketenpipe.risk.definitions import REASONS
 from ketenpipe.risk.industries import build_industry_indicators
 from ketenpipe.sources.icio import IcioTable
-from ketenpipe.tables.registry import COUNTRY_RISK, INDUSTRY_EXPOSURE, INDUSTRY_MEASURES, INDUSTRY_TIERS
+from ketenpipe.tables.registry import (
+    COUNTRY_RISK,
+    INDUSTRY_EXPOSURE,
+    INDUSTRY_INDICATORS,
+    INDUSTRY_MEASURES,
+    INDUSTRY_TIERS,
+)
 from ketenpipe_tests.chain.io_worlds import CHAIN, random_table, table, worlds
 from ketenpipe_tests.worlds import catalogue, one, rows, scores
 
@@ -41,6 +47,7 @@ def test_the_chain_by_hand() -> None:
     # FV of NLD: DEU 50/60, CHN 10/60. FIR: DEU .5/.85, CHN .35/.85: hidden(CHN) = (.35/.85) / (1/6) = 2.4706.
     made = of_table(CHAIN, "NLD", RISKS)
     assert {r["indicator"] for r in made.to_pylist()} == set(IDS)
+    assert made.schema.equals(INDUSTRY_INDICATORS.schema(), check_metadata=True)
     china, germany = 0.35 / 0.85, 0.5 / 0.85
     face = figure(made, "I1")
     assert (face["value"], face["country"], face["country_share"]) == (
@@ -56,6 +63,10 @@ def test_the_chain_by_hand() -> None:
     assert (through["value"], through["country"]) == (pytest.approx(germany), "DEU")
     assert figure(made, "I1a")["value"] == pytest.approx((5 / 6) ** 2 + (1 / 6) ** 2)
     assert figure(made, "I2a")["value"] == pytest.approx(germany**2 + china**2)
+    # The table has no rest of the world: nothing to leave out.
+    for indicator in ("I1a", "I2a"):
+        row = figure(made, indicator)
+        assert row["low"] == row["high"] == row["value"]
     risk = figure(made, "I2b")
     assert risk["value"] == pytest.approx(germany * 0.1 + china * 0.8)
     assert (risk["coverage"], risk["low"], risk["high"]) == (pytest.approx(1), risk["value"], risk["value"])
@@ -66,7 +77,7 @@ def test_the_chain_by_hand() -> None:
     assert (figure(made, "I3")["value"], figure(made, "I3")["reason"]) == (None, "no_intermediate_sales")
     assert figure(made, "I5")["value"] == pytest.approx(1.0)
     assert (figure(made, "I5a")["value"], figure(made, "I5a")["country"]) == (pytest.approx(1.0), "DEU")
-    assert figure(made, "I5b")["value"] == pytest.approx(0.0)
+    assert (figure(made, "I5b")["value"], figure(made, "I5b")["country"]) == (pytest.approx(0.0), "DEU")
     rank = figure(made, "I6")
     assert (rank["value"], rank["country"], rank["worst_code"], rank["worst_value"]) == (1.0, "DEU", "DEU", 1.0)
     assert (rank["reason"], rank["unit"]) == ("rank_only", "rank")
@@ -90,11 +101,14 @@ def test_a_made_up_table_is_marked() -> None:
         assert row["confidence"] == (None if row["value"] is None else "low")
 
 
+@pytest.mark.filterwarnings("error")
 def test_without_scores() -> None:
     nothing = figure(of_table(CHAIN, "NLD"), "I2b")
     assert (nothing["value"], nothing["reason"]) == (None, "no_governance_data")
     other = figure(of_table(CHAIN, "NLD", {"USA": 0.5}), "I2b")
     assert (other["value"], other["reason"]) == (None, "no_governance_score")
+    for row in (nothing, other):
+        assert (row["low"], row["high"], row["coverage"]) == (None, None, None)
     # CHN has .35/.85 of the inputs and no score: the others' 1 is renormalised, the bounds give CHN 0 and 1.
     part = figure(of_table(CHAIN, "NLD", {"DEU": 0.1}), "I2b")
     germany = 0.5 / 0.85
@@ -106,7 +120,7 @@ def test_without_scores() -> None:
 
 
 def exposure(*given: tuple[str, float | None, float | None, str | None], **shared: Any) -> pa.Table:
-    """``(country, FV, FIR, reason)`` of industry C10 of NLD; both are shares of all inputs."""
+    """``(country, FV, FIR, reason)`` of industry C10 of NLD, or another; both are shares of all inputs."""
     abroad = [sum(float(r[k] or 0.0) for r in given if r[0] != "NLD") for k in (1, 2)]
     made = []
     for country, face, through, reason in given:
@@ -172,6 +186,20 @@ def test_only_the_rest_of_the_world() -> None:
     assert (figure(made, "I4")["value"], figure(made, "I4")["reason"]) == (None, "below_reliance")
 
 
+def test_a_country_behind_nothing_has_no_share() -> None:
+    # All that is bought abroad comes from the rest of the world, and next to nothing of CHN stands behind it.
+    held = exposure(("NLD", 0.5, 0.4, None), ("CHN", 0.0, 0.0, None), ("ROW", 0.5, 0.6, None), market_side=0.0)
+    made = made_of(held, [measure("content_hhi", 1.0), measure("face_value_hhi", 1.0)])
+    for indicator, high in (("I1", 0.5), ("I2", 0.6)):
+        row = figure(made, indicator)
+        assert (row["value"], row["high"], row["country"], row["country_share"]) == (0.0, high, None, None)
+    for indicator in ("I1a", "I2a"):
+        row = figure(made, indicator)
+        assert (row["low"], row["high"], row["country"], row["country_share"]) == (0.0, 1.0, None, None)
+    for indicator in ("I5a", "I5b", "I6"):
+        assert (figure(made, indicator)["value"], figure(made, indicator)["reason"]) == (None, "rest_of_world_only")
+
+
 def test_a_lean_without_a_direct_delivery_has_no_ratio() -> None:
     home = ("NLD", 0.5, 0.4, None)
     # CHN is behind 5 % and delivers nothing itself; beside DEU's ratio that is said, alone it is the reason.
@@ -185,12 +213,93 @@ def test_a_lean_without_a_direct_delivery_has_no_ratio() -> None:
         assert row["reason"] == expected
 
 
+@pytest.mark.parametrize("reason", ["no_intermediate_sales", "no_face_value", None])
+def test_a_lean_without_a_direct_delivery_shows_whatever_else_is_missing(reason: str | None) -> None:
+    """A row has one reason, the first: that an industry sells nothing on must not hide it."""
+    held = exposure(("NLD", 0.5, 0.4, None), ("CHN", 0.0, 0.05, reason), ("DEU", 0.5, 0.005, None), market_side=None)
+    row = figure(made_of(held), "I4")
+    assert (row["value"], row["reason"]) == (None, "no_face_value")
+
+
+def test_an_industry_that_sells_nothing_on_and_leans_on_who_delivers_nothing() -> None:
+    # CHAIN without CHN's own 10: DEU delivers all of NLD's foreign inputs, CHN is behind .25 of .75 of them.
+    z = CHAIN.Z.copy()
+    z[2, 0] = 0.0
+    made = of_table(table(list(CHAIN.labels), z, CHAIN.OUT), "NLD")
+    assert figure(made, "I3")["reason"] == "no_intermediate_sales"
+    hidden = figure(made, "I4")
+    assert (hidden["value"], hidden["country"]) == (pytest.approx(2 / 3), "DEU")
+    assert hidden["reason"] == "no_face_value"
+
+
+def test_a_reason_of_the_sales_says_nothing_about_the_inputs() -> None:
+    held = exposure(("NLD", 0.9, 0.9, None), ("CHN", 0.1, 0.005, "no_intermediate_sales"), market_side=None)
+    made = made_of(held)
+    assert (figure(made, "I3")["value"], figure(made, "I3")["reason"]) == (None, "no_intermediate_sales")
+    assert (figure(made, "I4")["value"], figure(made, "I4")["reason"]) == (None, "below_reliance")
+    assert (figure(made, "I1")["value"], figure(made, "I1")["reason"]) == (0.1, None)
+
+
+def test_an_industry_without_a_figure_shifts_none_of_the_others() -> None:
+    """C10 has none and stands first; the figures of C20 are C20's, and so are the reasons of C30, which has none."""
+    none = exposure(("NLD", None, None, "zero_output"), ("CHN", None, None, "zero_output"), market_side=None)
+    some = exposure(("NLD", 0.5, 0.4, None), ("CHN", 0.1, 0.2, None), ("DEU", 0.4, 0.4, None), industry="C20")
+    last = exposure(
+        ("NLD", None, None, "no_intermediate_inputs"), ("CHN", None, None, "no_intermediate_inputs"), industry="C30",
+        market_side=None,
+    )  # fmt: skip
+    made = made_of(pa.concat_tables([none, some, last]))
+    for indicator, value, country in (("I1", 0.4, "DEU"), ("I2", 0.4, "DEU"), ("I3", 0.5, "CHN"), ("I4", 5 / 3, "CHN")):
+        row = figure(made, indicator, code="C20")
+        assert (row["value"], row["country"], row["reason"]) == (pytest.approx(value), country, None)
+        assert figure(made, indicator, code="C10")["reason"] == "zero_output"
+        assert figure(made, indicator, code="C10")["country"] is None
+    for indicator, reason in (("I1", "no_intermediate_inputs"), ("I3", "no_intermediate_sales")):
+        assert figure(made, indicator, code="C30")["reason"] == reason
+
+
+def test_a_leader_that_a_measure_cannot_tell_gives_the_reason_of_the_measure() -> None:
+    held = exposure(("NLD", 0.5, 0.4, None), ("CHN", 0.3, 0.4, None), ("DEU", 0.2, 0.2, None))
+    measures = [
+        measure("propagation_length", None, country="CHN", reason="no_inputs_from_there"),
+        measure("propagation_length", 1.5, country="DEU"),
+        measure("extraction_ghosh", None, country="CHN", reason="zero_output"),
+        measure("extraction_ghosh", None, country="DEU", rank=1, reason="rank_only"),
+    ]
+    made = made_of(held, measures)
+    for indicator, reason in (("I5a", "no_inputs_from_there"), ("I6", "zero_output")):
+        row = figure(made, indicator)
+        assert (row["value"], row["reason"], row["country"]) == (None, reason, None)
+    assert (figure(made, "I6")["worst_code"], figure(made, "I6")["worst_value"]) == (None, None)
+
+
+def test_members_that_the_table_lacks_stand_beside_each_figure_of_their_bloc() -> None:
+    given = (("CHN", 0.1, 0.2, None), ("DEU", 0.4, 0.4, None))
+    bloc = exposure(("EU27", 0.5, 0.4, None), *given, focus="EU27", members_without_region="CYP MLT")
+    made = made_of(
+        pa.concat_tables([bloc, exposure(("NLD", 0.5, 0.4, None), *given)]),
+        [
+            measure("extraction_ghosh", None, country="DEU", rank=1, reason="rank_only", focus=focus)
+            for focus in ("EU27", "NLD")
+        ],
+    )
+    for indicator, own in (("I1", None), ("I2b", "no_governance_data"), ("I6", "rank_only")):
+        assert figure(made, indicator, focus="NLD")["reason"] == own
+        told = "members_without_region" if own is None else f"{own}; members_without_region"
+        assert figure(made, indicator, focus="EU27")["reason"] == told
+
+
 def test_nothing_foreign_is_nought_and_names_nobody() -> None:
-    made = made_of(exposure(("NLD", 1.0, 1.0, None), ("CHN", 0.0, 0.0, "no_foreign_inputs")))
+    made = made_of(
+        exposure(("NLD", 1.0, 1.0, None), ("CHN", 0.0, 0.0, "no_foreign_inputs")),
+        [measure("content_hhi", None, reason="no_foreign_inputs")],
+    )
     row = figure(made, "I1")
     assert (row["value"], row["country"], row["country_share"], row["reason"]) == (0.0, None, None, None)
     assert (figure(made, "I5a")["value"], figure(made, "I5a")["reason"]) == (None, "no_foreign_inputs")
     assert figure(made, "I2b")["reason"] == "no_foreign_inputs"
+    alone = made_of(exposure(("NLD", 1.0, 1.0, None)))  # the table has no other country
+    assert (figure(alone, "I2b")["value"], figure(alone, "I2b")["reason"]) == (None, "no_foreign_inputs")
 
 
 @pytest.mark.parametrize("reason", ["zero_output", "singular_table", "no_intermediate_inputs"])

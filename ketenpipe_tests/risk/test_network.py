@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import networkx as nx
@@ -18,6 +19,7 @@ from ketenpipe.risk import network as module
 from ketenpipe.risk.definitions import INDICATORS as DEFINITIONS
 from ketenpipe.risk.definitions import REASONS
 from ketenpipe.risk.network import Network, average_clustering, build_network_indicators, outdegree_dispersion
+from ketenpipe.risk.products import portions
 from ketenpipe.risk.world import Vintages
 from ketenpipe.tables.registry import CHAIN_NODES, NETWORK_INDICATORS
 from ketenpipe_tests.risk.test_placing import placed, plan
@@ -117,6 +119,7 @@ def test_of_two_equal_exporters_the_first_is_named() -> None:
     assert outdegree_dispersion(given, weighted=True).central[0] == 1
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_product_without_edges_has_no_figure() -> None:
     given = network([(0, 1, 1.0)], [], [(1, 2, 1.0)])
     for values in figures(given).values():
@@ -157,6 +160,30 @@ def test_blocks_of_any_size_give_the_same(cells: int, monkeypatch: pytest.Monkey
         assert whole["clustering"][k] == pytest.approx(by_networkx(edges)["clustering"])
 
 
+def test_as_many_products_stand_in_memory_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten products of 40 traders each: the peak grows with the products that CELLS has room for, and no further."""
+    random, size = np.random.default_rng(2), 40
+    pairs = [(i, j) for i in range(size) for j in range(size) if (i - j) % size in (1, 2)]
+    given = network(*([(i, j, float(random.lognormal())) for i, j in pairs] for _ in range(10)))
+
+    def peak(cells: int) -> float:
+        """In matrices of one product."""
+        monkeypatch.setattr(module, "CELLS", cells)
+        tracemalloc.start()
+        average_clustering(given, weighted=True)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held / (size * size * 8)
+
+    peak(1)  # what numpy makes at its first call does not count
+    for room in range(2, 7):
+        just_too_small, just_enough = peak(room * size * size - 1), peak(room * size * size)
+        assert just_too_small == pytest.approx(peak((room - 1) * size * size), rel=0.02)
+        # About four matrices of each product stand at once, beside what does not grow with the block.
+        assert 3.0 < just_enough - just_too_small < 6.0
+        assert just_enough < 6.0 * room + 6.0
+
+
 @FEW
 @given(edge_lists(), st.floats(0.01, 100.0), st.permutations(range(7)))
 def test_neither_scale_nor_names_matter(edges: list[Edge], factor: float, names: list[int]) -> None:
@@ -191,11 +218,17 @@ def built(
     reference: Reference = CATALOGUE,
     foci: tuple[str, ...] = ("NLD", "EU27"),
     year: int = 2020,
+    rows_a_batch: int | None = None,
 ) -> pa.Table:
-    """The table of a year; text as dictionaries, as the store gives it."""
-    columns = {n: table.column(n) for n in table.column_names}
-    coded = {n: c.dictionary_encode() if pa.types.is_string(c.type) else c for n, c in columns.items()}
-    return build_network_indicators(year, pa.table(coded).to_batches(), foci, chain_nodes, reference, STAMPED)
+    """The table of a year; text as dictionaries, as the store gives it: each batch has its own."""
+    step = rows_a_batch or max(table.num_rows, 1)
+    batches = []
+    for start in range(0, table.num_rows, step):
+        part = table.slice(start, step).combine_chunks()
+        columns = {n: part.column(n) for n in part.column_names}
+        coded = {n: c.dictionary_encode() if pa.types.is_string(c.type) else c for n, c in columns.items()}
+        batches += pa.table(coded).to_batches()
+    return build_network_indicators(year, batches, foci, chain_nodes, reference, STAMPED)
 
 
 def row(table: pa.Table, indicator: str, measure: str, code: str, **where: Any) -> dict[str, Any]:
@@ -226,6 +259,11 @@ def test_products_by_value_by_mass_and_with_edges_alike() -> None:
     assert row(table, "S5b", "q", "100001")["coverage"] == pytest.approx(40 / 70)
 
 
+def test_the_share_of_a_small_trade_that_has_a_mass() -> None:
+    small = flows([(2020, "100001", "CHN", "NLD", 0.5, 1), (2020, "100001", "AUT", "NLD", 0.25, None)])
+    assert row(built(small), "S5a", "q", "100001", level="hs6")["coverage"] == pytest.approx(2 / 3)
+
+
 def test_a_row_says_what_it_is() -> None:
     table = built()
     found = row(table, "S5a", "v", "100002")
@@ -236,9 +274,10 @@ def test_a_row_says_what_it_is() -> None:
     assert found["source_vintage"] == f"baci {REVISION} V1"
     assert found["method_version"] == "1"
     assert set(table.column("indicator").to_pylist()) == {"S5a", "S5b"} <= set(DEFINITIONS)
-    assert table.schema.equals(NETWORK_INDICATORS.schema())
+    assert table.schema.equals(NETWORK_INDICATORS.schema(), check_metadata=True)
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_cannot_be_had_says_why() -> None:
     table = built()
     for indicator in ("S5a", "S5b"):
@@ -267,9 +306,39 @@ def test_nodes_stand_on_summed_flows_and_groups_on_their_head() -> None:
         assert (found["country"], found["country_share"]) == ("CHN", 0.8)
         assert row(table, "S5b", "v", **where)["value"] == pytest.approx(expected["clustering"])
         assert row(table, "S5b", "none", **where)["value"] == pytest.approx(expected["clustering_none"])
-        assert row(table, "S5a", "q", **where)["coverage"] == pytest.approx(70 / 100)
+        # By mass CHN 8 of 10: 6 to AUT and, of its two flows to NLD, the 2 of the one that has a mass.
+        by_mass = row(table, "S5a", "q", **where)
+        assert by_mass["value"] == pytest.approx(np.std([0.8, 0.1, 0.1]))
+        assert (by_mass["country_share"], by_mass["coverage"]) == (0.8, pytest.approx(70 / 100))
     assert not rows(table, code="far")  # no flows of its code
     assert len(rows(table, level="group")) == 2 * 2 * 3
+
+
+def test_each_node_has_its_own_figures() -> None:
+    reference = catalogue([node("pair", "100001 100002"), node("lone", "100003")], (), {"g": "pair", "h": "lone"})
+    table = built(chain_nodes=plan(placed("g", "pair", 0), placed("h", "lone", 0)), reference=reference)
+    # BRA alone sells the one's product, to USA alone; CHN holds 80 of 100 of the other's.
+    assert row(table, "S5a", "v", "lone")["value"] == row(table, "S5a", "v", "h")["value"] == 0.5
+    assert row(table, "S5a", "v", "lone")["country"] == "BRA"
+    assert row(table, "S5a", "v", "pair")["value"] == pytest.approx(np.std([0.8, 0.1, 0.1]))
+    assert row(table, "S5a", "q", "lone")["reason"] == "no_mass"
+
+
+def test_a_node_takes_no_flows_of_another_revision() -> None:
+    # The code is the node's in HS92 only; its namesake of HS17 is another product.
+    other = flows([(2020, "100001", "RUS", "NLD", 500, 50), (2020, "100002", "RUS", "NLD", 500, 50)], revision="HS17")
+    table = built(pa.concat_tables([other, FLOWS]))
+    for level, code in (("node", "pair"), ("group", "g")):
+        assert rows(table, level=level, code=code) == rows(built(), level=level, code=code)
+    assert row(table, "S5a", "v", "100001", hs_revision="HS17")["country"] == "RUS"
+    assert row(table, "S5a", "v", "100001", hs_revision=REVISION)["country"] == "CHN"
+
+
+@pytest.mark.parametrize("rows_a_batch", [1, 3])
+def test_the_flows_may_come_in_parts(rows_a_batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = built()
+    monkeypatch.setattr(module, "portions", lambda given: portions(given, 1))
+    assert built(rows_a_batch=rows_a_batch).equals(whole)
 
 
 def test_the_same_for_every_focus() -> None:

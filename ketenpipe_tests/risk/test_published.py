@@ -81,6 +81,20 @@ def test_what_could_not_be_opened_says_so() -> None:
     assert "riskier of its stages" in PUBLISHED["ec_criticality"].leaves_out
 
 
+def test_the_limits_of_the_commission_are_told_as_read_at_second_hand_everywhere() -> None:
+    opened = PUBLISHED["ec_criticality"].opened
+    assert opened.startswith("at second hand: ")
+    shipped = thresholds()
+    for name, limit in zip(("G5", "EI"), PUBLISHED["ec_criticality"].limits, strict=True):
+        held = getattr(shipped, name)
+        assert (name, held.at_least, True) == (limit.indicator, limit.cut, limit.at_least)
+        assert "read at second hand" in held.source
+        assert f">= {limit.cut:g}" in held.source
+        assert "the study itself could not be opened" in held.source
+        assert "the study itself could not be opened" in opened
+    assert "recalled" not in opened + shipped.G5.source + shipped.EI.source
+
+
 def test_frozen_limits_do_not_follow_the_configuration() -> None:
     shipped = thresholds()
     moved = {

@@ -35,7 +35,7 @@ def drawn(share: float | None, draws: int = 1000, **more: Any) -> dict[str, Any]
 
 
 def tried(alternative: str, agrees: bool | None, value: float | None = None, **more: Any) -> dict[str, Any]:
-    figures = {"indicator": "C1", "value": value, "base_value": 0.5, "limit": 0.4}
+    figures = {"indicator": "C1", "value": value, "base_value": 0.5, "threshold": 0.4}
     return {**PLACE, "alternative": alternative, "agrees": agrees, "counted": True, **figures, **more}
 
 
@@ -160,7 +160,7 @@ def test_of_several_that_turn_it_the_nearest_to_the_published_inputs() -> None:
 def test_where_none_turns_it_the_one_that_moves_the_figure_most_by_its_limit() -> None:
     others = [
         tried("three_year_window", True, 0.6),  # .1 of .4
-        tried("export_basis", True, 0.3, indicator="G2", base_value=0.1, limit=0.5),  # .2 of .5
+        tried("export_basis", True, 0.3, indicator="G2", base_value=0.1, threshold=0.5),  # .2 of .5
         tried("without_patches", True, None),
         tried("other_measure", True, 9.0, counted=False),
         tried("governance_plus_se", None, 7.0),
@@ -170,9 +170,9 @@ def test_where_none_turns_it_the_one_that_moves_the_figure_most_by_its_limit() -
     downward = row(flag(True), [], [tried("three_year_window", True, 0.1), tried("without_patches", True, 0.8)])
     assert downward["matters_most"] == "three_year_window"
     # By its limit, not by itself: .1 of .4 is more than .2 of 1; and a limit below 0 is as far as one above.
-    ratio = tried("export_basis", True, 1.4, indicator="S1", base_value=1.2, limit=1.0)
+    ratio = tried("export_basis", True, 1.4, indicator="S1", base_value=1.2, threshold=1.0)
     assert row(flag(True), [], [tried("three_year_window", True, 0.6), ratio])["matters_most"] == "three_year_window"
-    below = tried("export_basis", True, 0.9, limit=-0.4)
+    below = tried("export_basis", True, 0.9, threshold=-0.4)
     assert row(flag(True), [], [tried("three_year_window", True, 0.6), below])["matters_most"] == "export_basis"
     same = row(flag(True), [], [tried("three_year_window", True, 0.4), tried("without_patches", True, 0.4)])
     assert same["matters_most"] == "without_patches"  # of equals the nearest
@@ -224,8 +224,8 @@ STEADY = flag(True, alternatives=4, agreement=1.0)
             BEFORE, [drawn(0.979)], [],
             "Not robust: the same in 97.9 % of 1000 draws (75 % is asked) and under 3 of 4 alternatives (all are "
             "asked). It turns on: the year before.",
-            "Niet robuust: hetzelfde in 97,9 % van 1000 trekkingen (75 % wordt gevraagd) en onder 3 van 4 alternatieven "
-            "(alle worden gevraagd). Het keert om bij: het jaar ervoor.",
+            "Niet robuust: hetzelfde in 97,9 % van 1000 trekkingen (75 % wordt gevraagd) en onder 3 van 4 "
+            "alternatieven (alle worden gevraagd). Het keert om bij: het jaar ervoor.",
         ),
         (
             STEADY, [drawn(1.0)], [tried("three_year_window", True, 0.6)],
@@ -243,8 +243,8 @@ STEADY = flag(True, alternatives=4, agreement=1.0)
             BEFORE, [drawn(0.7499)], [tried("export_basis", False)],
             "Not robust: the same in 74.9 % of 1000 draws (75 % is asked) and under 3 of 5 alternatives (all are "
             "asked). It turns on: exports in the place of production; the year before.",
-            "Niet robuust: hetzelfde in 74,9 % van 1000 trekkingen (75 % wordt gevraagd) en onder 3 van 5 alternatieven "
-            "(alle worden gevraagd). Het keert om bij: uitvoer in plaats van productie; het jaar ervoor.",
+            "Niet robuust: hetzelfde in 74,9 % van 1000 trekkingen (75 % wordt gevraagd) en onder 3 van 5 "
+            "alternatieven (alle worden gevraagd). Het keert om bij: uitvoer in plaats van productie; het jaar ervoor.",
         ),
         (
             flag(True, alternatives=2, agreement=0.5, flips_on="thresholds +10%"), [], [],

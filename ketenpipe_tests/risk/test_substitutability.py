@@ -50,7 +50,12 @@ from ketenpipe_tests.worlds import REVISION, SHIPPED, bloc, catalogue, flows, no
 FEW = settings(max_examples=80, deadline=None)
 NAN = float("nan")
 SETTINGS = load_substitution_settings(SHIPPED)
-STAMPED = Vintages({(REVISION, y): f"V{y}" for y in range(2015, 2025)}, {2020: "an edition"}, "statistics")
+LATER = "HS17"
+STAMPED = Vintages(
+    {(REVISION, y): f"V{y}" for y in range(2015, 2025)} | {(LATER, 2020): "V17"}, {2020: "an edition"}, "statistics"
+)
+# Nothing is divided by 0 unseen.
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
 def array(*values: float) -> np.ndarray:
@@ -119,6 +124,29 @@ def test_the_threshold_holds_whatever_the_last_bits_say() -> None:
     assert count_at_most(now, every, 0.05, array(0.0))[0] == 1
     assert count_at_most(np.array([[0.95, 0.04]]), every, 0.05, array(0.01))[0] == 1
     assert counted([0.5, 0.5 + 1e-12], [0]) == pytest.approx((1, 0, 0.5))  # equal, so the first is the largest
+
+
+def test_items_do_not_touch_each_other() -> None:
+    """Each row among others is what it is alone: one with large suppliers, one of small ones, none, one unknown."""
+    even = np.zeros(30)
+    even[4:29] = 0.04
+    rng = np.random.default_rng(3)
+    shares = np.stack([rng.dirichlet(np.full(30, 0.2)), even, np.zeros(30), 0.5 * rng.dirichlet(np.full(30, 0.2))])
+    shares[0, 7], shares[3, 20] = shares[0].max() + 0.1, shares[3].max() + 0.1
+    allowed, unknown = rng.random(30) < 0.6, array(0.1, 0.03, 0.2, 0.5)
+    together, most = count_suppliers(shares, allowed, 0.05), count_at_most(shares, allowed, 0.05, unknown)
+    before = [np.roll(shares, 1, axis=1), np.roll(shares[[1, 0, 3, 3]], 2, axis=1)]
+    moved = moved_suppliers(shares, before, 0.05)
+    assert (most.shape, most.dtype, together.number.dtype) == ((4,), np.float64, np.float64)
+    for n in range(4):
+        mine = shares[[n]]
+        alone, now = count_suppliers(mine, allowed, 0.05), moved_suppliers(mine, [b[[n]] for b in before], 0.05)
+        for name in ("number", "besides", "held"):
+            np.testing.assert_array_equal(getattr(together, name)[n], getattr(alone, name)[0])
+        np.testing.assert_array_equal(most[n], count_at_most(mine, allowed, 0.05, unknown[[n]])[0])
+        for name in ("entries", "entry_share", "exits", "complete"):
+            np.testing.assert_array_equal(getattr(moved, name)[n], getattr(now, name)[0])
+    assert moved.complete.tolist() == [True, True, False, True]
 
 
 def test_where_all_are_small_their_share_counts() -> None:
@@ -272,6 +300,7 @@ def test_a_weight_of_zero_takes_no_part() -> None:
     assert with_it.moves_most[0] == 0
     only = composed(np.array([[NAN, 0.9, 0.8]]), array(0.5, 0.0, 0.5))
     assert only.coverage[0] == 0.5
+    assert (only.moves_most[0], np.isnan(only.without[0])) == (-1, True)
     second = composed(np.array([[0.5, 0.9, 0.0, 0.5]]), array(0.3, 0.0, 0.4, 0.3))
     assert second.moves_most[0] == 2  # numbers are those of all components
 
@@ -309,6 +338,24 @@ def test_too_little_coverage_names_no_component() -> None:
     found = composed(np.array([[0.7, 0.2, NAN]]), array(0.2, 0.2, 0.6))
     assert found.moves_most[0] == -1
     assert np.isnan(found.without[0])
+
+
+def test_without_the_component_that_moves_it_most_it_is_still_a_score() -> None:
+    """0.3 w + 0.7 w less 0.3 w, over w, may be a last bit above 1."""
+    items = np.array([*itertools.product((0.0, 0.1, 0.3, 0.7, 1.0), repeat=4)])
+    found = composed(items, array(0.4, 0.3, 0.2, 0.1), draws=2)
+    assert (found.without >= 0).all()
+    assert (found.without <= 1).all()
+    assert found.without.max() == 1.0
+    even = composed(items[:, :3], array(0.07, 0.13, 0.8), draws=2)
+    assert (even.without <= 1).all()
+
+
+def test_a_range_that_some_draws_cannot_tell_is_not_told() -> None:
+    """At so small a concentration all weight falls on one component, at times on the one that is missing."""
+    found = composed(np.array([[0.7, NAN]]), array(0.6, 0.4), concentration=1e-3)
+    assert found.value[0] == 0.7
+    assert np.isnan([found.low[0], found.high[0]]).all()
 
 
 def test_without_draws_there_is_no_range() -> None:
@@ -659,6 +706,77 @@ def test_the_composite_is_the_weighted_mean_of_what_is_there() -> None:
     )
 
 
+def settings_with(minimum_coverage: float | None = None, **weights: float) -> SubstitutionSettings:
+    """The shipped settings with other weights of some components."""
+    components = {
+        name: c.model_copy(update={"weight": weights[name]}) if name in weights else c
+        for name, c in SETTINGS.component.items()
+    }
+    composite = SETTINGS.composite
+    if minimum_coverage is not None:
+        composite = composite.model_copy(update={"minimum_coverage": minimum_coverage})
+    return SETTINGS.model_copy(update={"component": components, "composite": composite})
+
+
+def test_what_weighs_nothing_says_nothing_of_the_composite() -> None:
+    tracings = [traced("100001", basis="export_proxy", confidence="low")]
+    least = dict.fromkeys(("own_share", "origins", "origins_stable", "origins_partners"), 0.0)
+    found = of(built(tracings=tracings, limits=settings_with(0.0, **least)), COMPOSITE)
+    assert (found["confidence"], found["reason"]) == ("medium", None)
+    weighed = of(built(tracings=tracings, limits=settings_with(0.0)), COMPOSITE)
+    assert (weighed["confidence"], weighed["reason"]) == ("low", "export_proxy")
+
+
+def test_what_is_not_there_says_nothing_of_the_composite() -> None:
+    """Nothing is traced: neither the proxy nor the low confidence of the tracing touches what is left."""
+    lost = [traced("100001", basis="export_proxy", confidence="low", reason="no_member_consumes")]
+    found = built({"100001": {"CHN": (60.0, 6.0, None)}}, tracings=lost, limits=settings_with(0.0))
+    assert figure(of(found, "own_share")) == (None, None, "no_member_consumes; export_proxy")
+    composite = of(found, COMPOSITE)
+    assert composite["value"] is not None
+    assert (composite["confidence"], composite["reason"]) == ("medium", None)
+
+
+def test_a_null_composite_says_only_that_too_little_is_there() -> None:
+    few: dict[str, Any] = {"figures": (), "before": {}, "tracings": [traced("100001", basis="export_proxy")]}
+    assert of(built(**few, draws=0), COMPOSITE)["reason"] == "coverage_too_low"
+    proxy = [traced("100001", basis="export_proxy")]
+    assert of(built(tracings=proxy, draws=0), COMPOSITE)["reason"] == "export_proxy; no_draws"
+    assert of(built(draws=1), COMPOSITE)["reason"] is None
+
+
+def test_without_a_confidence_none_is_given() -> None:
+    table = built(
+        tracings=[traced("100001", confidence=None), traced("100002", confidence=None)],
+        figures=[indicator("S1", 3.0, confidence=None), indicator("P1", 1.0, confidence="low"), *FIGURES[4:]],
+        chain_nodes=PLAN,
+    )
+    for name in ("own_share", "origins", "production_over_imports", "imports_over_exports"):
+        assert of(table, name)["value"] is not None
+        assert of(table, name)["confidence"] is None
+    assert of(table, "own_share", "pair", group="g")["confidence"] is None
+    assert of(table, COMPOSITE)["confidence"] == "low"  # of those that have one
+    assert of(table, COMPOSITE, "100002")["confidence"] == "high"
+    # A null figure has none, whatever its source says.
+    assert of(table, "substitution_index")["confidence"] is None
+
+
+def test_a_thousand_draws_of_seed_0_are_meant_where_none_are_asked_for() -> None:
+    def made(**asked: Any) -> pa.Table:
+        return build_substitutability(
+            2020, ("NLD",), {2020: supply(MIX)}, TRACING.conform([traced("100001")]), FLOWS.to_batches(),
+            INDICATORS.conform(FIGURES), PRODUCTION.empty(), scores(RISK, [2020]), CHAIN_NODES.empty(), CATALOGUE,
+            SETTINGS, STAMPED, persistence_window=3, **asked,
+        )  # fmt: skip
+
+    plain = made()
+    assert plain.equals(made(draws=1000, seed=0))
+    for other in (made(draws=1001), made(seed=1)):
+        assert not plain.equals(other)
+        assert plain.drop_columns(["low", "high"]).equals(other.drop_columns(["low", "high"]))
+    assert of(plain, "suppliers_partners")["reason"] == "no_partners_named"
+
+
 def test_a_composite_of_little_is_null() -> None:
     table = built(figures=(), before={}, tracings=[traced("100001", basis="export_proxy")])
     found = of(table, COMPOSITE)
@@ -715,6 +833,41 @@ def test_without_imports() -> None:
     assert figure(of(idle, "production_over_imports")) == (None, None, "no_imports")
 
 
+def test_what_one_product_lacks_another_may_have() -> None:
+    """100001 is bought and made; 100002 only made, or only guessed: neither says anything of the other."""
+    mix = {"100001": MIX["100001"], "100002": {"NLD": (None, None, 1.0)}}
+    made = [produced("100001", "NLD", 30.0), produced("100002", "NLD", 8.0)]
+    table = built(mix, production=made)
+    assert figure(of(table, "production_over_imports")) == (3.0, 0.25, None)
+    assert figure(of(table, "production_over_imports", "100002")) == (None, 0.0, "no_imports")
+    guessed = built(production=[made[0], produced("100002", "NLD", 8.0, "export_proxy")])
+    assert figure(of(guessed, "production_over_imports")) == (3.0, 0.25, None)
+    assert figure(of(guessed, "production_over_imports", "100002")) == (None, None, "export_proxy")
+
+
+def test_an_own_share_is_never_above_one() -> None:
+    """Whatever the last digits of a mix sum to."""
+    table = built({"100001": {"NLD": (None, None, 0.600001), "UNK": (None, None, 0.4)}})
+    assert (of(table, "own_share")["value"], of(table, "own_share")["high"]) == (0.600001, 1.0)
+
+
+def test_each_node_has_its_own_figures() -> None:
+    """A node of one code is that code; it stands beside one of two codes."""
+    reference = replace(
+        catalogue([node("alone", "100002"), node("pair", "100001 100002")], (), {"g": "pair", "h": "alone"}),
+        blocs=CATALOGUE.blocs,
+    )
+    table = built(chain_nodes=plan(placed("g", "pair", 0), placed("h", "alone", 0)), reference=reference)
+    for component in DIMENSIONS:
+        code, single = (of(table, component, c, level=v) for c, v in (("100002", "hs6"), ("alone", "node")))
+        if component not in {"imports_over_exports", "trade_elasticity", COMPOSITE}:  # read, or made of what is read
+            assert figure(single) == figure(code), component
+        assert figure(of(table, component, "h", level="group")) == figure(single), component
+        assert of(table, component, "g", level="group")["value"] == of(table, component, "pair")["value"], component
+    assert of(table, "suppliers", "pair", level="node")["value"] == 2.0
+    assert of(table, "suppliers", "alone", level="node")["value"] == 1.0
+
+
 def test_what_cannot_be_had_says_why() -> None:
     massless = built({"100001": {"CHN": (60.0, None, 1.0)}})
     assert figure(of(massless, "production_over_imports")) == (None, None, "no_mass")
@@ -736,6 +889,9 @@ def test_what_cannot_be_had_says_why() -> None:
     ungoverned = built(risk=None)
     for name in ("suppliers_stable", "origins_stable", "exporters_stable", "export_share_stable"):
         assert figure(of(ungoverned, name)) == (None, None, "no_governance_data")
+    assert of(ungoverned, "origins_stable")["source_vintage"] == (
+        f"baci {REVISION} V2020; mining statistics; wgi an edition"
+    )
     unscored = built(risk={"CHN": None})
     assert figure(of(unscored, "suppliers_stable")) == (None, None, "no_governance_data")
     undrawn = of(built(draws=0), COMPOSITE)
@@ -743,6 +899,96 @@ def test_what_cannot_be_had_says_why() -> None:
     every = [massless, dark, silent, lonely, plain, ungoverned, built(draws=0)]
     words = {w for t in every for r in t.column("reason").to_pylist() if r for w in r.split("; ")}
     assert words - {"recalled"} <= set(REASONS)
+
+
+def test_amounts_below_one_are_amounts() -> None:
+    """All money and mass a thousandth: the same table, of codes and of nodes, consumed or idle, made or imported."""
+
+    def scaled(factor: float, home: bool, idle: bool) -> pa.Table:
+        mix = {
+            code: {c: (v and v * factor, q and q * factor, s) for c, (v, q, s) in held.items()}
+            for code, held in MIX.items()
+        }
+        if home:
+            mix["100002"] = {"NLD": (None, None, 1.0)}
+        before = {
+            year: direct(
+                year,
+                **{
+                    f"k{c}": {r["country"]: r["value_kusd"] * factor for r in rows(earlier, code=c)}
+                    for c in ("100001", "100002")
+                },
+            )
+            for year, earlier in BEFORE.items()
+        }
+        eaten = 0.0 if idle else 50.0 * factor
+        tracings = [
+            traced("100001", consumption=eaten, supply=90.0 * factor),
+            traced("100002", consumption=eaten / 2, supply=30.0 * factor),
+        ]
+        moved = [
+            (2020, r["code"], r["exporter"], r["importer"], float(r["value_kusd"]) * factor, r["tonnes"] * factor)
+            for r in FLOWS.to_pylist()
+        ]
+        made = [
+            produced("100001", "NLD", 30.0 * factor), produced("100002", "NLD", 8.0 * factor, "export_proxy"),
+            produced("100001", "CHN", 70.0 * factor, "export_proxy"),
+        ]  # fmt: skip
+        return built(
+            mix, tracings=tracings, before=before, table=flows(moved), production=made if not home else made[:1],
+            chain_nodes=PLAN,
+        )  # fmt: skip
+
+    for home, idle in itertools.product((False, True), repeat=2):
+        large, small = scaled(1.0, home, idle), scaled(0.001, home, idle)
+        for name in ("value", "score", "low", "high", "reason", "confidence"):
+            found, expected = (t.column(name).to_pylist() for t in (small, large))
+            if pa.types.is_floating(small.schema.field(name).type):
+                found, expected = ([NAN if v is None else v for v in column] for column in (found, expected))
+                assert found == pytest.approx(expected, rel=1e-8, nan_ok=True), (name, home, idle)
+            else:
+                assert found == expected, (name, home, idle)
+    made = of(scaled(0.001, False, False), "production_over_imports", "100002")
+    assert figure(made) == (None, None, "export_proxy")
+    # All of it made at home, and less than a tonne.
+    alone = built({"100001": {"NLD": (None, None, 1.0)}}, production=[produced("100001", "NLD", 0.4)])
+    assert figure(of(alone, "production_over_imports")) == (None, 0.0, "no_imports")
+
+
+def test_two_revisions_of_the_nomenclature_are_two_products() -> None:
+    """The same code in HS17, sold by others, and bought of others: neither is added to the other."""
+    older, newer = FLOWS, flows([(2020, "100001", "RUS", "USA", 40, 4), (2020, "100001", "BRA", "USA", 10, 1),
+                                 (2020, "100003", "BRA", "DEU", 7, 1), (2020, "100001", "RUS", "NLD", 8, 1)],
+                                revision=LATER)  # fmt: skip
+    mine = supply({"100001": {"RUS": (8.0, 1.0, 0.9), "NLD": (None, None, 0.1)}})
+    mine = mine.set_column(mine.column_names.index("hs_revision"), "hs_revision", pa.array([LATER] * 2).cast(
+        mine.schema.field("hs_revision").type))  # fmt: skip
+    figures = [*FIGURES, indicator("S1", 0.5, hs_revision=LATER), indicator("S3", 2.0, hs_revision=LATER)]
+    table = built(
+        mixes={2020: pa.concat_tables([supply(MIX), mine]), **BEFORE},
+        tracings=[traced("100001"), traced("100002", consumption=0.0), traced("100001", hs_revision=LATER)],
+        table=pa.concat_tables([newer, older]),
+        figures=figures,
+        production=[produced("100001", "NLD", 30.0), produced("100001", "NLD", 2.0) | {"hs_revision": LATER}],
+        chain_nodes=PLAN,
+    )
+    alone = built(chain_nodes=PLAN)
+    kept = table.filter(pc.field("hs_revision") == REVISION)
+    elasticity = pc.is_in(kept.column("component"), pa.array(["trade_elasticity", COMPOSITE]))
+    expected = alone.filter(pc.invert(pc.is_in(alone.column("component"), pa.array(["trade_elasticity", COMPOSITE]))))
+    assert kept.filter(pc.invert(elasticity)).equals(expected)
+    later = {r["component"]: r for r in rows(table, hs_revision=LATER)}
+    assert len(later) == len(COMPONENTS)
+    assert later["imports_over_exports"]["value"] == 0.5
+    assert (later["own_share"]["value"], later["production_over_imports"]["value"]) == (0.1, 2.0)
+    assert (later["suppliers"]["value"], later["exporters"]["value"]) == (1.0, 2.0)
+    assert later["export_share_stable"]["value"] == 0.0  # of RUS 48 and BRA 10; the 7 of BRA are another product
+    assert later["exporters"]["source_vintage"] == f"baci {LATER} V17"
+    assert later["own_share"]["source_vintage"] == f"baci {LATER} V17; mining statistics"
+    assert of(table, "exporters", hs_revision=REVISION)["source_vintage"] == f"baci {REVISION} V2020"
+    # Of 2, 4 and 8.
+    assert later["trade_elasticity"]["score"] == pytest.approx(1 - 1 / 6)
+    assert of(table, "trade_elasticity", hs_revision=REVISION)["score"] == pytest.approx(1 / 2)
 
 
 def test_a_row_says_what_it_is() -> None:

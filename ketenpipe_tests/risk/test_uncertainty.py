@@ -18,7 +18,7 @@ def test_what_is_shipped_is_complete_and_says_what_stands_behind_it() -> None:
     status = {name: getattr(model, name).status for name in Uncertainty.model_fields}
     assert status == {
         "flows_v": "measured", "flows_q": "measured", "production_observed": "assumed", "production_listed": "assumed",
-        "production_imputed": "assumed", "governance": "read", "intensities": "assumed",
+        "production_imputed": "assumed", "governance": "read", "intensities": "assumed", "input_output": "assumed",
     }  # fmt: skip
     assert model.flows_v.log_sd == 0.28
     assert model.governance.standard_error == 0.22

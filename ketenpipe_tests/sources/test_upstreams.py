@@ -37,7 +37,15 @@ def refusal(tmp_path: Path, text: str) -> str:
 def test_the_shipped_file_names_every_source_with_a_reader() -> None:
     shipped = load_upstreams(embedded("reference"))
     assert {r.source for r in shipped.chosen(None)} == {"baci", "icio", "wgi", "mining", "concordance", "elasticity"}
-    assert [r.slot for r in shipped.chosen(["wgi"])] == [f"wgi/{d}" for d in ("VA", "PV", "GE", "RQ", "RL", "CC")]
+    dimensions = ("VA", "PV", "GE", "RQ", "RL", "CC")
+    assert [r.slot for r in shipped.chosen(["wgi"])] == [f"wgi/{d}{e}" for e in ("", "_error") for d in dimensions]
+    for d in dimensions:
+        estimate, error = shipped.row(f"wgi/{d}"), shipped.row(f"wgi/{d}_error")
+        assert error.url == str(estimate.url).replace(f"GOV_WGI_{d}.EST", f"GOV_WGI_{d}.STD.ERR")
+        assert (error.vintages, error.label_key, error.beside) == (estimate.vintages, "lastupdated", f"wgi/{d}")
+        assert (estimate.optional, estimate.beside, error.optional) == (False, None, True)
+        assert "the assumed one of uncertainty.toml is taken" in str(error.without)
+    assert not shipped.row("wgi/workbook").enabled
     for row in shipped.files:
         assert row.producer, row.slot
         assert row.citation, row.slot
@@ -45,6 +53,18 @@ def test_the_shipped_file_names_every_source_with_a_reader() -> None:
         assert not isinstance(classify(row.source, name), str), f"{row.slot}: no reader takes {name}"
         if row.newest_of:
             assert row.label_in(name) == "V202501"
+
+
+def test_a_file_beside_another_names_a_slot_of_its_source(tmp_path: Path) -> None:
+    second = GOOD.replace("SML_2016-2022", "other").replace("label =", "beside = 'icio/SML_2016-2022'\nlabel =")
+    assert loaded(tmp_path, GOOD + second).row("icio/other").beside == "icio/SML_2016-2022"
+    for strange in ("icio/nothing", "icio/other", "wgi/PV"):
+        wgi = GOOD.replace("icio", "wgi").replace("wgi/SML_2016-2022", "wgi/PV")
+        text = GOOD + wgi + second.replace("beside = 'icio/SML_2016-2022'", f"beside = '{strange}'")
+        assert refusal(tmp_path, text) == (
+            f", icio/other: '{strange}' is no other slot of icio, which the file could belong to; name the slot of the "
+            "file that it stands beside."
+        )
 
 
 def test_a_whole_file_replaces_a_whole_file(tmp_path: Path) -> None:
@@ -72,6 +92,10 @@ def test_without_a_file_the_folder_is_named(tmp_path: Path) -> None:
         (('label = "2025"', "label_pattern = 'V\\d+'"), "needs a group around the label"),
         (('label = "2025"', "label_pattern = 'V(\\d+)'"), "does not occur in the name '2016-2022_SML.zip'"),
         (('label = "2025"', 'label = "2025"\nlabel_key = "x"'), "at most one of label, label_pattern and label_key"),
+        (
+            ('label = "2025"', 'without = "x"'),
+            "without says what is done without an optional file: set optional = true, or leave it out.",
+        ),
         (("45", "0"), "stale_after_days: Input should be greater than 0"),
         (('source = "icio"', 'source = "icoi"'), "source: Input should be 'baci', 'icio'"),
         (

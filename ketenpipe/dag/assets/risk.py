@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -26,6 +27,7 @@ from ketenpipe.risk.alternatives import build_alternatives, newest_years
 from ketenpipe.risk.chain_draws import build_chain_draws
 from ketenpipe.risk.criticality import Inputs as CriticalityOptions
 from ketenpipe.risk.criticality import build_criticality, criticality_codes
+from ketenpipe.risk.criticality_draws import build_criticality_draws
 from ketenpipe.risk.definitions import INDICATORS as INDICATOR_DEFINITIONS
 from ketenpipe.risk.definitions import METHODS as METHOD_DEFINITIONS
 from ketenpipe.risk.direct import EU27
@@ -35,6 +37,7 @@ from ketenpipe.risk.governance import build_country_risk
 from ketenpipe.risk.importers import build_importers
 from ketenpipe.risk.indicators import WORST_COLUMNS, build_chain_indicators
 from ketenpipe.risk.industries import build_industry_indicators
+from ketenpipe.risk.industry_draws import build_industry_draws, product_verdicts
 from ketenpipe.risk.methods import Judgement
 from ketenpipe.risk.network import build_network_indicators
 from ketenpipe.risk.nowcast import build_nowcast, nowcast_rows_for_indicators, splice_check
@@ -415,24 +418,12 @@ def chain_risk(context: dg.AssetExecutionContext, workspace: Workspace) -> Itera
 )  # fmt: skip
 def criticality(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.MaterializeResult[Any]]:
     """What studies of critical raw materials compute, one year after the other."""
-    store, reference, held = workspace.store, workspace.reference(), workspace.icio_years()
-    worlds = Worlds(workspace)
+    store, worlds = workspace.store, Worlds(workspace)
     nodes, elasticity, weights = (store.read(t) for t in (CHAIN_NODES, ELASTICITY, HS_WEIGHTS))
-    # A home without mining statistics knows no material by name, and the parameters name more than any run uses.
-    parameters = load_criticality_inputs(*workspace.reference_dirs, nodes=set(reference.nodes))
     for year in context.partition_keys:
         context.log.info(year)
-        wanted = recipe_year(held, int(year))
-        flows = store.read(BACI_FLOWS, [year], codes=criticality_codes(reference))
-        tracing = Tracing(PRODUCTION.empty(), ORIGIN_MIX.empty(), store.read(TRACING, [year]), SUPPLY_MIX.empty())
-        world = worlds.world(flows, tracing, Exposure(nodes, CHAIN_EDGES.empty(), EXPOSURE.empty()))
-        options = CriticalityOptions(
-            parameters=parameters,
-            elasticity=elasticity,
-            hs_weights=weights,
-            accounts=None if wanted is None else store.read(ICIO_ACCOUNTS, [str(wanted)]),
-            uses=store.read(PRODUCT_USES, [year]),
-        )
+        world, options = worlds.criticality(int(year), nodes)
+        options = replace(options, elasticity=elasticity, hs_weights=weights)
         write_parts(context, workspace, year, {CRITICALITY_INDICATORS: build_criticality(world, int(year), options)})
     yield dg.MaterializeResult(asset_key=key(CRITICALITY_INDICATORS))
 
@@ -586,7 +577,8 @@ def supply_risk(
     outs={
         METHOD_AGREEMENT.name: out(
             METHOD_AGREEMENT,
-            "Jaccard `= both / (both + only_a + only_b)` of each pair of named methods, per focus, level and year.",
+            "Jaccard `= flagged_by_both / (flagged_by_both + only_a + only_b)` of each pair of named methods, per "
+            "focus, level and year.",
             kinds=("python", "numpy"),
         )
     },
@@ -615,8 +607,9 @@ def _flags_of(workspace: Workspace, year: int, columns: Sequence[str]) -> pa.Tab
     outs={
         UNCERTAINTY.name: out(
             UNCERTAINTY,
-            "Flows, production, governance scores and intensities off by the errors of `uncertainty.toml`, every code "
-            "traced anew in every draw; the newest year of each HS revision and group.",
+            "Flows, production, governance scores, intensities and input-output tables off by the errors of "
+            "`uncertainty.toml`, every code traced anew in every draw; the newest year of each HS revision, group and "
+            "table. Of criticality IR, G4, G5 and G5s, of industries I1, I2 and I4.",
             kinds=("python", "numpy", "scipy"),
         ),
         DRAWN_VERDICTS.name: out(
@@ -627,6 +620,7 @@ def _flags_of(workspace: Workspace, year: int, columns: Sequence[str]) -> pa.Tab
         key(t)
         for t in (
             BACI_FLOWS, TRACING, MINING_PRODUCTION, COUNTRY_RISK, PRODUCT_INDICATORS, CHAIN_INDICATORS, CHAIN_NODES,
+            ICIO_ACCOUNTS, PRODUCT_USES, INDUSTRY_INDICATORS, PRODUCT_INDUSTRIES,
         )
     ],
 )  # fmt: skip
@@ -640,9 +634,14 @@ def monte_carlo(context: dg.AssetExecutionContext, workspace: Workspace) -> Iter
     worlds = Worlds(workspace)
     thresholds = load_thresholds(*workspace.reference_dirs)
     model = load_uncertainty(*workspace.reference_dirs)
-    mining, risk = store.read(MINING_PRODUCTION), store.read(COUNTRY_RISK)
+    mining, risk, nodes = (store.read(t) for t in (MINING_PRODUCTION, COUNTRY_RISK, CHAIN_NODES))
     noise = product_noise(settings.draws, settings.seed, model)
-    uncertain, drawn = [], []
+    uncertain, drawn, layers = [], [], {}
+    industries, recipes, tables = (
+        store.read(INDUSTRY_INDICATORS),
+        store.read(PRODUCT_INDUSTRIES),
+        workspace.icio_years(),
+    )
     for year in sorted(newest_years(worlds.vintages.releases)):
         context.log.info(f"products {year}")
         window = with_frozen_limits(thresholds).P1.window
@@ -662,12 +661,27 @@ def monte_carlo(context: dg.AssetExecutionContext, workspace: Workspace) -> Iter
                 for y in before
             ],
         )
-        uncertain.append(found.uncertainty)
-        drawn.append(found.verdicts)
+        context.log.info(f"criticality {year}")
+        critical = build_criticality_draws(*worlds.criticality(year, nodes), year, noise)
+        uncertain += [found.uncertainty, critical.uncertainty]
+        drawn += [found.verdicts, critical.verdicts]
+        wanted = recipe_year(tables, year)
+        if wanted is None:
+            continue
+        if wanted not in layers:
+            context.log.info(f"industries {wanted}")
+            layers[wanted] = build_industry_draws(
+                read_table(tables[wanted]), reference, settings.foci, industries, model, noise.draws
+            )
+            uncertain.append(layers[wanted].uncertainty)
+            drawn.append(layers[wanted].verdicts)
+        # Every code and focus has one verdict of a method on imports.
+        codes = found.verdicts.filter(pc.equal(found.verdicts.column("method"), "cbs"))
+        drawn.append(product_verdicts(layers[wanted], codes, recipes))
     del noise  # the chains make one of their own
     chains = build_chain_draws(
         lambda year: store.read(BACI_FLOWS, [str(year)], codes=workspace.catalogue_codes()),
-        chain_nodes=store.read(CHAIN_NODES),
+        chain_nodes=nodes,
         chain_indicators=store.read(CHAIN_INDICATORS),
         mining=mining,
         country_risk=risk,
@@ -696,13 +710,13 @@ def monte_carlo(context: dg.AssetExecutionContext, workspace: Workspace) -> Iter
         key(t)
         for t in (
             BACI_FLOWS, TRACING, SUPPLY_MIX, PRODUCTION, ORIGIN_MIX, MINING_PRODUCTION, COUNTRY_RISK,
-            PRODUCT_INDICATORS, CHAIN_INDICATORS, CHAIN_NODES,
+            PRODUCT_INDICATORS, CHAIN_INDICATORS, CHAIN_NODES, CRITICALITY_INDICATORS, ICIO_ACCOUNTS, PRODUCT_USES,
         )
     ],
 )  # fmt: skip
 def alternatives(context: dg.AssetExecutionContext, workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     """Each verdict under what else its inputs could have been."""
-    store, settings = workspace.store, workspace.settings
+    store, settings, nodes = workspace.store, workspace.settings, workspace.store.read(CHAIN_NODES)
     with opened(settings.engine) as engine:
         worlds = Worlds(workspace, engine)
 
@@ -726,8 +740,10 @@ def alternatives(context: dg.AssetExecutionContext, workspace: Workspace) -> Ite
             flows=flows,
             products=lambda year: store.read(PRODUCT_INDICATORS, [str(year)], columns=FACT_COLUMNS),
             chain_indicators=store.read(CHAIN_INDICATORS, columns=FACT_COLUMNS),
-            chain_nodes=store.read(CHAIN_NODES),
+            chain_nodes=nodes,
             assumed_error=load_uncertainty(*workspace.reference_dirs).governance.standard_error,
+            critical=lambda year: store.read(CRITICALITY_INDICATORS, [str(year)], columns=FACT_COLUMNS),
+            critical_world=lambda year: worlds.criticality(year, nodes),
             whole=whole,
             engine=engine,
             methods=settings.methods,
@@ -896,6 +912,21 @@ class Worlds:
             flows = store.read(BACI_FLOWS, asked, codes=self._workspace.catalogue_codes())
             seen = Exposure(nodes, edges, exposure.filter(pc.field("year").isin(years)))
             yield self.world(flows, joined([traced.of(year) for year in years]), seen)
+
+    def criticality(self, year: int, nodes: pa.Table) -> tuple[World, CriticalityOptions]:
+        """What the criticality of a year is made of, but for elasticities; nodes: table ``chain_nodes``."""
+        store, workspace, reference = self._store, self._workspace, self._workspace.reference()
+        wanted = recipe_year(workspace.icio_years(), year)
+        flows = store.read(BACI_FLOWS, [str(year)], codes=criticality_codes(reference))
+        tracing = Tracing(PRODUCTION.empty(), ORIGIN_MIX.empty(), store.read(TRACING, [str(year)]), SUPPLY_MIX.empty())
+        world = self.world(flows, tracing, Exposure(nodes, CHAIN_EDGES.empty(), EXPOSURE.empty()))
+        options = CriticalityOptions(
+            # A home without mining statistics knows no material by name; the parameters name more than any run uses.
+            parameters=load_criticality_inputs(*workspace.reference_dirs, nodes=set(reference.nodes)),
+            accounts=None if wanted is None else store.read(ICIO_ACCOUNTS, [str(wanted)]),
+            uses=store.read(PRODUCT_USES, [str(year)]),
+        )
+        return world, options
 
     def world(self, flows: pa.Table, tracing: Tracing, exposure: Exposure) -> World:
         """What step one and the sources give for figures."""

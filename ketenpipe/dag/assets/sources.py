@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ketenpipe.dag.io import ByPartition
 from ketenpipe.dag.partitions import BACI, COMTRADE_MONTHS, COMTRADE_YEARS, ICIO, Scheme
@@ -224,7 +225,9 @@ def governance(workspace: Workspace) -> Iterator[dg.Output[pa.Table]]:
     """Governance scores of every file."""
     read = read_wgi(workspace.inventory())
     scores = GOVERNANCE.conform(read.table.rename_columns({"iso3": "country"}))
-    yield made(GOVERNANCE, with_records(scores, read.records), {"years": _span(scores), "notes": list(read.notes)})
+    without = pc.sum(pc.and_(scores["estimate"].is_valid(), scores["standard_error"].is_null())).as_py() or 0
+    told = {"years": _span(scores), "without_standard_error": without, "notes": list(read.notes)}
+    yield made(GOVERNANCE, with_records(scores, read.records), told)
 
 
 @dg.multi_asset(
