@@ -354,7 +354,7 @@ def _explained_figure(rows: Sequence[Mapping[str, Any]], text: str) -> dict[str,
         return [*found[:most], *(["…"] if len(found) > most else [])]
 
     return {
-        "figure": [r[text] for r in rows if r["part"] == "figure" and r["what"] in _EXPLAINED_FIGURE],
+        "figure": [r[text].removesuffix(".") for r in rows if r["part"] == "figure" and r["what"] in _EXPLAINED_FIGURE],
         "holds": next((r["holds"] for r in rows if r["what"] == "recomputed"), None),
         "formula": [r[text] for r in rows if r["part"] == "formula" and r["what"] == "numbers"],
         "parts": lines("flow") or lines("input"),
