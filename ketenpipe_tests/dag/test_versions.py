@@ -121,7 +121,8 @@ class Home:
     drop: Path
 
     def settings(self, **other: object) -> Settings:
-        return load_settings(**{"home": self.path, "sources": str(self.drop), "focus": "NLD", "bloc": "EU27", **other})
+        own = {"home": self.path, "sources": str(self.drop), "focus": "NLD", "bloc": "EU27", "draws": 100}
+        return load_settings(**(own | other))
 
     def workspace(self, **other: object) -> Workspace:
         return Workspace.of(self.settings(**other))

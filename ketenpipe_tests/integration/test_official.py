@@ -68,7 +68,8 @@ def call(home: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return go
 
 
-RUN = ("run", "--sources", "official", "--bloc", "EU27")
+# Fewer draws than by default: what is asked here is where the data come from.
+RUN = ("run", "--sources", "official", "--bloc", "EU27", "--draws", "100")
 
 
 def steps(result: Result, mark: str) -> set[str]:
@@ -232,7 +233,7 @@ def test_the_key_is_nowhere_under_the_home(home: Path) -> None:
 @pytest.fixture
 def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("KETENPIPE_COMTRADE_KEY", KEY)
-    return load_settings(home=home, sources="official", bloc="EU27")
+    return load_settings(home=home, sources="official", bloc="EU27", draws=100)
 
 
 def test_the_sensor_starts_a_refresh_once_per_state(settings: Settings, official: Official) -> None:
