@@ -325,7 +325,12 @@ def test_nothing_weighed_is_not_nothing_bought() -> None:
 
 
 def test_a_product_that_a_country_sells_to_itself_is_a_row() -> None:
-    held = Held(direct(flows([(2020, K, "NLD", "NLD", 3, 1), (2020, ONLY_IN, "CHN", "NLD", 4, 1)])))
+    held = Held(
+        direct(flows([(2020, K, "NLD", "NLD", 3, 1), (2020, ONLY_IN, "CHN", "NLD", 4, 1),
+                      (2020, ONLY_IN, "NLD", "NLD", 3, 1)]))
+    )  # fmt: skip
+    # What it sells to itself is not from outside.
+    assert held.value(ONLY_IN, "C5") == pytest.approx(4 / 7)
     assert held.value(K, "M") == 0.0
     assert held.row(K, "C2")["reason"] == "no_exports_in_the_world"
 
